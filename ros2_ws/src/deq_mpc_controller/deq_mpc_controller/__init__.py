@@ -1,0 +1,1 @@
+"""The flight side: from mocap poses and a policy to attitude setpoints on a Crazyflie."""

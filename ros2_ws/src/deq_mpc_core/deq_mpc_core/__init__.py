@@ -1,0 +1,1 @@
+"""DEQ-MPC: a deep equilibrium network and a differentiable MPC solver in one joint fixed point."""

@@ -1,0 +1,1 @@
+"""The world side: plant, virtual Crazyflie, mocap, obstacles, scenes and flight campaigns."""
