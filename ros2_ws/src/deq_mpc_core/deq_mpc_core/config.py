@@ -21,7 +21,9 @@ class Config(BaseModel):
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-def _read_quantity(unit: str) -> BeforeValidator:
+def in_unit(unit: str) -> BeforeValidator:
+    """Reader of a physical constant, for type checkers' eyes: ``mass: Annotated[float, in_unit("kg")]``."""
+
     def read(raw: Any) -> Any:
         if not isinstance(raw, dict):
             raise ValueError(f"write it as {{value: ..., unit: {unit}, source: ...}}")
@@ -41,7 +43,7 @@ def quantity(unit: str) -> Any:
 
     The unit must be the one the field declares; nothing is converted silently.
     """
-    return Annotated[float, _read_quantity(unit)]
+    return Annotated[float, in_unit(unit)]
 
 
 def _first_problem(error: ValidationError) -> str:
