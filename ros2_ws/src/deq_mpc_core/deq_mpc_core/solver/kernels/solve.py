@@ -1,0 +1,165 @@
+# mypy: ignore-errors
+"""The iteration: Newton steps with line search inside augmented-Lagrangian iterations."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from deq_mpc_core.solver.arrays import Data, Duals
+
+from .lagrangian import SCALE, lagrangian, linearise, update_multipliers
+from .riccati import factor, substitute, workspace
+from .rk4 import jit
+from .slot import FASTMATH, NX, NZ
+
+CONVERGED, ITERATING, INFEASIBLE, NUMERICAL_FAILURE = 0, 1, 2, 3
+"""Values of ``solver.Status``."""
+
+_ARMIJO = 1e-4
+_LENGTHS_TRIED = 8
+_INFEASIBLE_AT = 100.0
+"""A stationary point of L at the largest penalty whose violation is this many tolerances is called infeasible."""
+
+
+@jit
+def all_finite(a):
+    """Whether no entry is NaN or infinite."""
+    for value in a.flat:
+        if not math.isfinite(value):
+            return False
+    return True
+
+
+@jit
+def _slope(model, mu, step):
+    """Directional derivative of L along step at the point of linearisation."""
+    horizon = step.shape[0]
+    slope = 0.0
+    for t in range(horizon):
+        for i in range(NZ):
+            slope += model.grad[t, i] * step[t, i]
+        if t + 1 < horizon:
+            for i in range(NX):
+                change = step[t + 1, i]
+                for j in range(NZ):
+                    change -= model.jac[t, i, j] * step[t, j]
+                slope -= mu / (SCALE[i] * SCALE[i]) * model.shift[t, i] * change  # (eta + mu k) / s = -M shift
+    return slope
+
+
+@jit
+def newton(data, tau, duals, mu, steps, tolerance, model, riccati, step, trial):
+    """At most `steps` Gauss-Newton steps on L with backtracking, in place. Returns (last decrement, steps done, ok)."""
+    decrement = np.inf
+    value = lagrangian(data, tau, duals, mu, model.vectors)
+    done = 0
+    for _ in range(steps):
+        linearise(data, tau, duals, mu, model)
+        if not factor(model.hess, model.jac, mu, riccati):
+            return decrement, done, False
+        substitute(model.grad, model.shift, model.jac, mu, riccati, step)
+        slope = _slope(model, mu, step)
+        if not math.isfinite(slope):
+            return decrement, done, False
+        decrement = -slope
+        done += 1
+        if decrement <= tolerance * tolerance:
+            break
+        length = 1.0
+        new = value
+        accepted = False
+        for _ in range(_LENGTHS_TRIED):
+            for t in range(tau.shape[0]):
+                for i in range(NZ):
+                    trial[t, i] = tau[t, i] + length * step[t, i]
+            new = lagrangian(data, trial, duals, mu, model.vectors)
+            if new <= value + _ARMIJO * length * slope:  # False for NaN
+                accepted = True
+                break
+            length *= 0.5
+        if not accepted:
+            break
+        value = new
+        tau[:, :] = trial
+    return decrement, done, True
+
+
+@jit
+def _data_finite(data, tau, duals):
+    return (
+        all_finite(data.x_init)
+        and all_finite(data.x_ref)
+        and all_finite(data.u_ref)
+        and all_finite(data.q)
+        and all_finite(data.r)
+        and all_finite(data.centres)
+        and all_finite(data.radii)
+        and all_finite(data.p)
+        and all_finite(tau)
+        and all_finite(duals.eta)
+    )
+
+
+@jit
+def solve_one(data, tau, duals, penalty, options, out):
+    """Augmented-Lagrangian iterations on one sample; tau and duals are updated in place.
+
+    out (8,): status, |k|, h^+, decrement, AL iterations, Newton steps, penalty of the last iteration, penalty to go on with.
+    """
+    mu = min(penalty, options.penalty_max)
+    out[0], out[1], out[2], out[3], out[4], out[5] = NUMERICAL_FAILURE, np.inf, np.inf, np.inf, 0.0, 0.0
+    out[6], out[7] = mu, mu
+    if not _data_finite(data, tau, duals):
+        return
+    model, riccati = workspace(tau.shape[0])
+    step, trial = np.empty_like(tau), np.empty_like(tau)
+    for i in range(NX):
+        tau[0, i] = data.x_init[i]
+    for iteration in range(options.al_iterations):
+        decrement, done, ok = newton(
+            data, tau, duals, mu, options.newton_steps, options.newton_tolerance, model, riccati, step, trial
+        )
+        out[1], out[2] = update_multipliers(data, tau, duals, mu, model.vectors)
+        out[3], out[4], out[6] = decrement, iteration + 1, mu
+        out[5] += done
+        mu = min(mu * options.penalty_growth, options.penalty_max)
+        out[7] = mu
+        if not ok:
+            return
+        if max(out[1], out[2]) < options.tolerance and decrement < options.tolerance**2:
+            out[0] = CONVERGED
+            return
+    stuck = out[6] >= options.penalty_max and out[3] < options.tolerance
+    out[0] = INFEASIBLE if stuck and max(out[1], out[2]) > _INFEASIBLE_AT * options.tolerance else ITERATING
+
+
+@jit
+def sample(data, b):
+    """The b-th problem of a batch."""
+    return Data(
+        data.x_init[b],
+        data.x_ref[b],
+        data.u_ref[b],
+        data.q[b],
+        data.r[b],
+        data.lower[b],
+        data.upper[b],
+        data.centres[b],
+        data.radii[b],
+        data.p[b],
+        data.dt,
+    )
+
+
+@jit
+def sample_duals(duals, b):
+    """The b-th multipliers of a batch."""
+    return Duals(duals.eta[b], duals.lower[b], duals.upper[b], duals.sphere[b])
+
+
+@njit(cache=True, fastmath=FASTMATH, error_model="numpy", nogil=True)
+def solve_range(data, tau, duals, penalty, options, out, first, last):
+    """`solve_one` on the samples first..last-1 of a batch; samples do not see each other. Releases the GIL."""
+    for b in range(first, last):
+        solve_one(sample(data, b), tau[b], sample_duals(duals, b), penalty[b], options, out[b])

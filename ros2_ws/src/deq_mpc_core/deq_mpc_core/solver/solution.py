@@ -1,0 +1,120 @@
+"""What goes into a solve and what comes out: explicit state, a status for every sample, nothing hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deq_mpc_core.config import Config
+from deq_mpc_core.solver.arrays import Data, Duals
+
+Array = NDArray[np.float64]
+
+
+class Status(IntEnum):
+    """How a sample's solve ended."""
+
+    CONVERGED = 0
+    """Dynamics, constraints and Newton decrement are below the tolerance."""
+    ITERATING = 1
+    """The iterations ran out first; the plan is usable as far as its residuals say."""
+    INFEASIBLE = 2
+    """Stationary at the largest penalty with constraints violated: the least-violating plan found."""
+    NUMERICAL_FAILURE = 3
+    """A factorisation failed or the data were not finite; the plan is the last finite iterate."""
+
+
+class SolverOptions(Config):
+    """Options of one solve."""
+
+    al_iterations: int = 2
+    """Augmented-Lagrangian (multiplier) iterations, m in the paper."""
+    newton_steps: int = 1
+    """Gauss-Newton steps per multiplier iteration, at most."""
+    penalty_init: float = 1.0
+    """mu of a cold start, in units of the scaled residuals."""
+    penalty_growth: float = 10.0
+    """gamma."""
+    penalty_max: float = 1e4
+    """Cap of mu."""
+    tolerance: float = 1e-4
+    """Largest scaled residual of a converged sample."""
+    newton_tolerance: float = 1e-6
+    """Newton stops where the square root of the decrement is below."""
+
+
+@dataclass(frozen=True)
+class SolverState:
+    """The solver's iterate: tau (B, T, nz), multipliers and penalty (B,). Arrays are never written by a solve."""
+
+    tau: Array
+    duals: Duals
+    penalty: Array
+
+    def with_penalty(self, penalty: float) -> SolverState:
+        """The same iterate with every sample's penalty set."""
+        return replace(self, penalty=np.full_like(self.penalty, penalty))
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Result of a solve, per sample.
+
+    Attributes:
+        state: iterate to go on from; ``state.tau`` is the plan.
+        status: (B,) values of `Status`.
+        dynamics, violation: (B,) largest |k| and h^+ in scaled units.
+        decrement: (B,) last Newton decrement.
+        al_iterations, newton_steps: (B,) done.
+        penalty: (B,) mu of the last minimisation, which the adjoint needs.
+    """
+
+    state: SolverState
+    status: NDArray[np.int64]
+    dynamics: Array
+    violation: Array
+    decrement: Array
+    al_iterations: NDArray[np.int64]
+    newton_steps: NDArray[np.int64]
+    penalty: Array
+
+
+def cold_state(data: Data, penalty: float) -> SolverState:
+    """Start of the paper: x_init repeated, inputs at their reference, multipliers zero."""
+    batch, horizon, nx = data.x_ref.shape
+    nz = nx + data.u_ref.shape[2]
+    tau = np.concatenate([np.repeat(data.x_init[:, None], horizon, axis=1), data.u_ref], axis=2)
+    duals = Duals(
+        np.zeros((batch, horizon - 1, nx)),
+        np.zeros((batch, horizon, nz)),
+        np.zeros((batch, horizon, nz)),
+        np.zeros((batch, horizon, data.radii.shape[1])),
+    )
+    return SolverState(np.ascontiguousarray(tau), duals, np.full(batch, penalty))
+
+
+def _shift(a: Array, knots: float) -> Array:
+    """Sample a (B, T, ...) at t + knots by linear interpolation, the last entry repeated."""
+    last = a.shape[1] - 1
+    at = np.minimum(np.arange(last + 1) + knots, last)
+    low = np.minimum(at.astype(np.int64), max(last - 1, 0))
+    high = np.minimum(low + 1, last)
+    weight = (at - low).reshape(1, -1, *(1,) * (a.ndim - 2))
+    shifted: Array = (1.0 - weight) * a[:, low] + weight * a[:, high]
+    return shifted
+
+
+def shift_state(state: SolverState, knots: float) -> SolverState:
+    """Time-shift a warm start by a (fractional, non-negative) number of knots.
+
+    Every trajectory, multipliers included, is read `knots` later, its last entry repeated.
+    """
+    if not knots >= 0.0:
+        raise ValueError(f"a warm start shifts forward in time, not by {knots} knots")
+    if knots == 0.0:
+        return state
+    duals = Duals(*(_shift(a, knots) if a.shape[1] > 0 else a for a in state.duals))
+    return SolverState(_shift(state.tau, knots), duals, state.penalty)
