@@ -1,0 +1,35 @@
+"""Build of deq_mpc_sim: colcon and pip both read it; the requirements are pinned in requirements/."""
+
+from setuptools import find_packages, setup
+
+NAME = "deq_mpc_sim"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="World side of DEQ-MPC: plant, virtual Crazyflie, mocap, obstacles, scenes, campaigns, recorder",
+    license="MIT",
+    maintainer="DEQ-MPC maintainers",
+    maintainer_email="deq-mpc@example.org",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["config/*.yaml", "py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+    ],
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            "obstacle_node = deq_mpc_sim.obstacle_node:main",
+            "recorder_node = deq_mpc_sim.recorder_node:main",
+            "world_node = deq_mpc_sim.world_node:main",
+        ],
+        "deq_mpc.commands": [
+            "evaluate = deq_mpc_sim.commands.evaluate:register",
+            "expert = deq_mpc_sim.commands.expert:register",
+            "fly = deq_mpc_sim.commands.fly:register",
+            "virtual-crazyflie = deq_mpc_sim.commands.virtual_crazyflie:register",
+        ],
+    },
+)
