@@ -1,0 +1,63 @@
+# make fly    install what is missing, then fly: SEED, POLICY, OBSTACLES=static|moving, RADIUS
+# make test   install what is missing, then all checks and tests
+# make setup  install what is missing: .venv/ with the pinned packages, the workspace in ros2_ws/install/
+# PYTHON names the interpreter to build .venv with (3.10 to 3.13). `make clean` removes all of it.
+#
+# Each step of the set-up leaves a stamp when it is done, so a set-up that was interrupted goes on where it stopped.
+
+.PHONY: help fly test setup clean
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+
+PYTHON ?= python3
+SEED ?= 0
+POLICY ?= default
+OBSTACLES ?= static
+RADIUS ?= 0.15
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PACKAGES := deq_mpc_core deq_mpc_controller deq_mpc_sim
+BUILD_FILES := $(foreach package,$(PACKAGES),$(addprefix ros2_ws/src/$(package)/,setup.py setup.cfg package.xml))
+SETUP := @scripts/setup.sh
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+setup: $(STAMPS)/warm
+
+# The last line on stdout is the flight's verdict: whatever the set-up says goes to stderr.
+fly: setup
+	@$(BIN)/deq-mpc fly --seed "$(SEED)" --policy "$(POLICY)" --obstacles "$(OBSTACLES)" --radius "$(RADIUS)"
+
+test: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+$(STAMPS)/venv: scripts/setup.sh
+	$(SETUP) venv "$(PYTHON)"
+	@touch $@
+
+$(STAMPS)/requirements: requirements/build.txt requirements/dev.txt requirements/ros.txt requirements/runtime.txt $(STAMPS)/venv
+	$(SETUP) requirements
+	@touch $@
+
+$(STAMPS)/packages: $(BUILD_FILES) $(STAMPS)/requirements
+	$(SETUP) packages
+	@touch $@
+
+$(STAMPS)/workspace: $(BUILD_FILES) $(STAMPS)/packages
+	$(SETUP) workspace
+	@touch $@
+
+$(STAMPS)/warm: $(wildcard scripts/warm_cache.py) $(STAMPS)/workspace
+	$(SETUP) warm
+	@touch $@
+
+clean:
+	rm -rf $(VENV) ros2_ws/build ros2_ws/install ros2_ws/log
