@@ -1,0 +1,31 @@
+"""Rotations: R = Rz(yaw) Ry(pitch) Rx(roll), quaternions as xyzw. Leading axes are batch axes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def quat_from_rpy(rpy: ArrayLike) -> NDArray[np.float64]:
+    """Unit quaternions (..., 4) xyzw of roll, pitch, yaw (..., 3) [rad]."""
+    half = 0.5 * np.asarray(rpy, dtype=np.float64)
+    (sr, sp, sy), (cr, cp, cy) = np.moveaxis(np.sin(half), -1, 0), np.moveaxis(np.cos(half), -1, 0)
+    return np.stack(
+        [
+            sr * cp * cy - cr * sp * sy,
+            cr * sp * cy + sr * cp * sy,
+            cr * cp * sy - sr * sp * cy,
+            cr * cp * cy + sr * sp * sy,
+        ],
+        axis=-1,
+    )
+
+
+def rpy_from_quat(quat: ArrayLike) -> NDArray[np.float64]:
+    """Roll, pitch, yaw (..., 3) [rad] of quaternions (..., 4) xyzw of any non-zero norm; pitch in [-pi/2, pi/2]."""
+    q = np.asarray(quat, dtype=np.float64)
+    x, y, z, w = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
+    roll = np.arctan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y))
+    pitch = np.arcsin(np.clip(2.0 * (w * y - z * x), -1.0, 1.0))
+    yaw = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    return np.stack([roll, pitch, yaw], axis=-1)
