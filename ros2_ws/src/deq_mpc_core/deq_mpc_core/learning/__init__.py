@@ -1,1 +1,1 @@
-"""TODO."""
+"""From rosbags of an expert's flights to a trained policy."""
