@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.learning.bag_report import BagReport
-from deq_mpc_core.learning.bags import BagConfig, FlightLog, find_bags, read_flights
+from deq_mpc_core.learning.bags import BagConfig, find_bags, read_flights
 from deq_mpc_core.learning.sampling import FlightSamples, SampleConfig, SampleSpec, sample_flight
 from deq_mpc_core.learning.track import hermite
 
@@ -102,18 +102,20 @@ def build_dataset(
         UserError: if no bag gives a sample.
     """
     report = BagReport()
-    flights: list[tuple[FlightLog, FlightSamples]] = []
+    sources: list[str] = []
+    flights: list[FlightSamples] = []
     for log in read_flights(progress(bags), config, report):
         samples = sample_flight(log, config, spec, tau_thrust, report)
         if samples is None:
             report.drop(log.source, f"no sample with a whole label of {spec.label_knots} knots")
         else:
             report.use(log.source, len(samples.x))
-            flights.append((log, samples))
+            sources.append(str(log.source))
+            flights.append(samples)
     if not flights:
         first = report.dropped[0]
         raise UserError(f"none of {len(bags)} bags is usable; the first, {first.bag}: {first.dropped}")
-    return _join([str(log.source) for log, _ in flights], [samples for _, samples in flights], spec), report
+    return _join(sources, flights, spec), report
 
 
 def _join(sources: Sequence[str], flights: Sequence[FlightSamples], spec: SampleSpec) -> Dataset:
