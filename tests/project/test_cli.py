@@ -1,0 +1,81 @@
+"""The root of the deq-mpc command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+import typer
+
+from deq_mpc_core import cli
+from deq_mpc_core.errors import UserError
+
+
+def greet(app: typer.Typer) -> None:
+    @app.command("greet")
+    def _greet(name: str, status: int = 0) -> None:
+        if name == "nobody":
+            raise UserError("there is nobody;\n give a name")
+        typer.echo(f"hello {name}")
+        raise typer.Exit(status)
+
+
+@pytest.fixture(autouse=True)
+def commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands `greet`, found twice as in a sourced workspace, and `broken`, whose module does not exist."""
+    points = [
+        EntryPoint("greet", f"{__name__}:greet", cli.GROUP),
+        EntryPoint("greet", f"{__name__}:greet", cli.GROUP),
+        EntryPoint("broken", "no_such_module:register", cli.GROUP),
+    ]
+    monkeypatch.setattr(cli, "entry_points", lambda group: points)
+    cli._commands.cache_clear()
+
+
+def run(*arguments: str) -> int | str | None:
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(arguments)
+    return exit_info.value.code
+
+
+def test_a_command_runs_though_another_one_cannot_be_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("greet", "you") == 0
+    assert capsys.readouterr().out == "hello you\n"
+
+
+def test_the_status_is_the_commands() -> None:
+    assert run("greet", "you", "--status", "1") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((), "Missing command"),
+        (("fry",), "No such command 'fry'"),
+        (("greet",), "Missing argument"),
+        (("greet", "you", "--loud"), "No such option: --loud"),
+        (("greet", "you", "--status", "high"), "Invalid value for '--status'"),
+        (("greet", "nobody"), "there is nobody; give a name"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], problem: str
+) -> None:
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert problem in captured.err
+
+
+def test_a_defect_is_not_hidden() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["broken"])
+
+
+def test_the_root_imports_nothing_heavy() -> None:
+    script = "import sys, deq_mpc_core.cli; print(*{'torch', 'numba', 'numpy', 'rclpy', 'cflib'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "\n"
