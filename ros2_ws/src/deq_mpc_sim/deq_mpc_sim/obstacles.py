@@ -1,7 +1,7 @@
 """Spherical obstacles: how they move, and how near they are.
 
-An obstacle array is (K, 7): x y z radius vx vy vz, world frame, SI. Moving spheres fly straight and bounce, without loss,
-off the arena's borders (by their centres) and off a ball around the goal, so that none ever sits on the goal; they
+An obstacle array is (K, 7): x y z radius vx vy vz, world frame, SI. Moving spheres fly straight and bounce without
+loss off the arena's borders (by their centres) and off a ball around the goal, so that none ever sits on the goal; they
 pass through each other. Adversarial spheres pursue the vehicle.
 """
 

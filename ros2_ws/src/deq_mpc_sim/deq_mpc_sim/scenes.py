@@ -1,8 +1,8 @@
 """Flight scenes: an arena, a start, a goal and 40 spheres, as a pure function of (seed, index, arguments).
 
 ``clutter`` scatters spheres of a given radius, ``gate`` is a wall with one gap off the straight line, ``pocket`` a bowl
-that opens towards the start (``walls.py`` builds both and chooses their radius). With moving obstacles the spheres of every
-kind fly apart in random directions; with adversarial ones they pursue the vehicle.
+that opens towards the start (``walls.py`` builds both and chooses their radius). With moving obstacles the spheres of
+every kind fly apart in random directions; with adversarial ones they pursue the vehicle.
 """
 
 from __future__ import annotations

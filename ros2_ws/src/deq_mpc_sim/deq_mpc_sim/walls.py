@@ -1,6 +1,7 @@
 """Structures of equal spheres that close a surface: the gate's wall and the pocket's bowl.
 
-Both work by coverage: a surface is closed when every point of it lies inside a sphere, so that a vehicle's centre cannot cross it.
+Both work by coverage: a surface is closed when every point of it lies inside a sphere, so that a vehicle's centre
+cannot cross it.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def _cover_wall(gap: float, height: float, half_width: float, top: float, count:
 def _stack_rows(radius: float, height: float, top: float) -> list[list[Row]]:
     """Candidate stacks of rows from the floor to ``top`` with the gap's centre at ``height`` [m].
 
-    The rows next to the gap are centred GAP_RADIUS + radius below and above it; between them the gap interrupts the rows.
+    The rows next to the gap are centred GAP_RADIUS + radius below and above it; those between are interrupted by it.
     """
     reach = GAP_RADIUS + radius
     below, above = height - reach, height + reach
