@@ -1,1 +1,32 @@
-"""TODO."""
+"""Trajectory optimisation: augmented-Lagrangian Gauss-Newton over stages, its engines and its gradient.
+
+``kernels/__init__.py`` states the problem. What needs torch is not imported here: `torch_engine`, `differentiable`.
+"""
+
+from deq_mpc_core.solver.arrays import Data, Duals, Gradients
+from deq_mpc_core.solver.cpu_engine import CpuEngine
+from deq_mpc_core.solver.engine import Engine
+from deq_mpc_core.solver.solution import (
+    AdjointKind,
+    Solution,
+    SolverOptions,
+    SolverState,
+    Status,
+    cold_state,
+    shift_state,
+)
+
+__all__ = [
+    "AdjointKind",
+    "CpuEngine",
+    "Data",
+    "Duals",
+    "Engine",
+    "Gradients",
+    "Solution",
+    "SolverOptions",
+    "SolverState",
+    "Status",
+    "cold_state",
+    "shift_state",
+]

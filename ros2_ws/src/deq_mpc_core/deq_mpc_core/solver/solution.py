@@ -27,6 +27,17 @@ class Status(IntEnum):
     """A factorisation failed or the data were not finite; the plan is the last finite iterate."""
 
 
+class AdjointKind(IntEnum):
+    """How a sample's gradient was found."""
+
+    EXACT = 0
+    """With the Hessian of L at the returned iterate."""
+    GAUSS_NEWTON = 1
+    """Without the curvature of dynamics and spheres: asked for, or the exact Hessian was not positive definite."""
+    FAILED = 2
+    """No factorisation succeeded, or the solve had failed; the gradient is zero."""
+
+
 class SolverOptions(Config):
     """Options of one solve."""
 
@@ -57,6 +68,10 @@ class SolverState:
     def with_penalty(self, penalty: float) -> SolverState:
         """The same iterate with every sample's penalty set."""
         return replace(self, penalty=np.full_like(self.penalty, penalty))
+
+    def with_tau(self, tau: Array) -> SolverState:
+        """The same multipliers and penalty at another plan."""
+        return replace(self, tau=tau)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""What every engine offers, and the shapes that every engine checks at its boundary."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deq_mpc_core.models.model import Model
+from deq_mpc_core.solver.arrays import Data, Gradients
+from deq_mpc_core.solver.solution import Array, Solution, SolverOptions, SolverState
+
+
+class Engine(Protocol):
+    """Solves batches of problems of one model. Arrays are numpy float64 here, wherever the engine computes."""
+
+    model: Model
+
+    def solve(self, data: Data, state: SolverState, options: SolverOptions) -> Solution:
+        """Run augmented-Lagrangian iterations from ``state``; pure. Raises ValueError on shapes that do not fit."""
+        ...
+
+    def adjoint(
+        self, data: Data, solution: Solution, tau_bar: Array, *, exact: bool = True
+    ) -> tuple[Gradients, NDArray[np.int64]]:
+        """Gradients of a loss whose gradient with respect to the plan is tau_bar (B, T, nz).
+
+        exact: with the curvature of dynamics and spheres; else the Gauss-Newton Hessian, as in the paper.
+        Returns the gradients and (B,) values of `AdjointKind`.
+        """
+        ...
+
+
+def check_shapes(model: Model, data: Data, state: SolverState) -> None:
+    """Raise ValueError with the offending array and the shape it should have."""
+    batch, horizon = data.x_ref.shape[:2]
+    spheres = data.radii.shape[-1]
+    nz = model.nx + model.nu
+    if horizon < 1:
+        raise ValueError("the horizon has no knots; x_ref needs shape (B, T, nx) with T >= 1")
+    if spheres and not model.position:
+        raise ValueError(f"model {model.name} has no position that spheres could constrain; pass radii of shape (B, 0)")
+    expected = {
+        "x_init": (batch, model.nx),
+        "x_ref": (batch, horizon, model.nx),
+        "u_ref": (batch, horizon, model.nu),
+        "q": (batch, horizon, model.nx),
+        "r": (batch, horizon, model.nu),
+        "lower": (batch, horizon, nz),
+        "upper": (batch, horizon, nz),
+        "centres": (batch, horizon, spheres, 3),
+        "radii": (batch, spheres),
+        "p": (batch, len(model.p)),
+    }
+    got = {name: getattr(data, name).shape for name in expected}
+    expected |= {"tau": (batch, horizon, nz), "eta": (batch, horizon - 1, model.nx), "penalty": (batch,)}
+    expected |= {"dual lower": (batch, horizon, nz), "dual upper": (batch, horizon, nz)}
+    expected |= {"dual sphere": (batch, horizon, spheres)}
+    got |= {"tau": state.tau.shape, "eta": state.duals.eta.shape, "penalty": state.penalty.shape}
+    got |= {"dual lower": state.duals.lower.shape, "dual upper": state.duals.upper.shape}
+    got |= {"dual sphere": state.duals.sphere.shape}
+    for name, shape in expected.items():
+        if got[name] != shape:
+            raise ValueError(f"{name} has shape {got[name]}, expected {shape} for model {model.name}")
