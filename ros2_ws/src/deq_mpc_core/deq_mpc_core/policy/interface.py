@@ -22,6 +22,7 @@ class Observation:
         goal: (3,) position [m].
         obstacles: (K, 7) spheres: x y z radius vx vy vz [m, m/s]; any K, order stable during a flight.
         model_params: (np,) parameters of the MPC's model, e.g. with an estimated disturbance; None: nominal.
+        fence: (2, 3) lower and upper corner [m] of the box to stay in; None: the configured arena.
     """
 
     t: float
@@ -29,6 +30,7 @@ class Observation:
     goal: Array
     obstacles: Array
     model_params: Array | None = None
+    fence: Array | None = None
 
 
 class Command(NamedTuple):

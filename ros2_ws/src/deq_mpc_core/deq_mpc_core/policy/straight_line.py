@@ -1,0 +1,43 @@
+"""Baseline without learning: the same MPC, horizon and constraints, with waypoints straight to the goal."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deq_mpc_core.models.crazyflie import POS, hover_thrust
+from deq_mpc_core.policy.interface import Array, Command, Observation, PolicyInfo
+from deq_mpc_core.policy.mpc import Mpc, MpcConfig, MpcState, complete_reference, residuals
+
+
+def straight_waypoints(pos: Array, goal: Array, horizon: int, dt: float, speed: float, approach_rate: float) -> tuple[Array, Array]:
+    """Positions and velocities (horizon, 3) along the line to the goal, the first at ``pos``.
+
+    The speed along the line is min(speed, approach_rate * distance left): constant, then an exponential approach.
+    """
+    to_goal = goal - pos
+    distance = float(np.linalg.norm(to_goal))
+    direction = to_goal / distance if distance > 1e-9 else np.zeros(3)
+    t = dt * np.arange(horizon)
+    cruise = max(distance - speed / approach_rate, 0.0)
+    start = min(distance, speed / approach_rate)
+    late = np.maximum(t - cruise / speed, 0.0)
+    travelled = np.where(t * speed < cruise, speed * t, cruise + start * (1.0 - np.exp(-approach_rate * late)))
+    velocity = np.minimum(speed, approach_rate * (distance - travelled))
+    return pos + travelled[:, None] * direction, velocity[:, None] * direction
+
+
+class StraightLinePolicy:
+    """See the module docstring. speed [m/s], approach_rate [1/s]."""
+
+    def __init__(self, config: MpcConfig | None = None, *, speed: float = 1.0, approach_rate: float = 2.0) -> None:
+        self._mpc = Mpc(config)
+        self._speed, self._approach_rate = speed, approach_rate
+        self.dt, self.horizon = self._mpc.config.dt, self._mpc.config.horizon
+
+    def step(self, obs: Observation, state: MpcState | None) -> tuple[Command, MpcState, PolicyInfo]:
+        """See `Policy.step`."""
+        pos, vel = straight_waypoints(obs.x[POS], obs.goal, self.horizon, self.dt, self._speed, self._approach_rate)
+        reference = complete_reference(pos, vel, obs.x[8], hover_thrust(obs.model_params))
+        solution, state = self._mpc.solve(obs, reference, self._mpc.warm_start(obs, state))
+        info = PolicyInfo(int(solution.status[0]), self._mpc.plan(solution), residuals(solution), 1)
+        return self._mpc.command(solution), state, info
