@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cflib.crazyflie.commander import Commander
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from deq_mpc_controller import conversions as cv
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.policy.interface import Command
 from deq_mpc_core.rotations import quat_from_rpy, rpy_from_quat
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 MAP = cv.load_thrust_map("cf21_legacy_props", "2025.09")
 angles = st.floats(-1.4, 1.4)
@@ -26,7 +27,8 @@ def sent_bytes(rpyt: cv.Rpyt) -> bytes:
     """Payload that the real cflib puts on the wire for one setpoint."""
     sent = []
     Commander(SimpleNamespace(send_packet=sent.append)).send_setpoint(*rpyt)
-    assert sent[0].port == 3 and sent[0].channel == 0
+    assert sent[0].port == 3
+    assert sent[0].channel == 0
     return bytes(sent[0].data)
 
 
@@ -45,7 +47,8 @@ def test_pitch_survives_the_setpoint_and_the_log(pitch: float) -> None:
 def test_positive_pitch_is_nose_down_and_moves_forward() -> None:
     x, y, z, w = quat_from_rpy([0.0, 0.2, 0.0])
     thrust_direction = np.array([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)])
-    assert thrust_direction[0] == pytest.approx(math.sin(0.2)) and thrust_direction[1] == 0.0
+    assert thrust_direction[0] == pytest.approx(math.sin(0.2))
+    assert thrust_direction[1] == 0.0
 
 
 def test_yaw_rate_is_clockwise_for_cflib() -> None:
@@ -75,7 +78,8 @@ def test_rpyt_survives_the_stack(rpyt: cv.Rpyt) -> None:
 
 
 def test_thrust_saturates_where_the_firmware_does() -> None:
-    assert MAP.integer(10.0) == cv.THRUST_CLIP and MAP.integer(-1.0) == 0
+    assert MAP.integer(10.0) == cv.THRUST_CLIP
+    assert MAP.integer(-1.0) == 0
     assert MAP.force(cv.THRUST_FULL) == MAP.force(cv.THRUST_CLIP) == MAP.force_max
     assert MAP.force(cv.THRUST_DEAD_ZONE - 1) == 0.0 < MAP.force(cv.THRUST_DEAD_ZONE)
 

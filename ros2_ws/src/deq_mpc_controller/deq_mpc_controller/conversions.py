@@ -15,13 +15,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import cos, degrees, radians, sin
 from struct import Struct
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field, RootModel
 
-from deq_mpc_core.config import Config, load_config, quantity
+from deq_mpc_controller.units import Newton
+from deq_mpc_core.config import Config, load_config
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.policy.interface import Command
 
@@ -68,11 +68,13 @@ class ThrustMap:
 
 
 class _ThrustEntry(Config):
-    force_at_full: Annotated[quantity("N"), Field(gt=0)]
+    force_at_full: Newton
 
 
-class _ThrustMaps(RootModel[dict[str, dict[str, _ThrustEntry]]]):
+class _ThrustMaps(Config):
     """``config/thrust_maps.yaml``: platform, then the first firmware release of the generation."""
+
+    platforms: dict[str, dict[str, _ThrustEntry]]
 
 
 def load_thrust_map(platform: str, firmware: str) -> ThrustMap:
@@ -81,14 +83,14 @@ def load_thrust_map(platform: str, firmware: str) -> ThrustMap:
     Raises:
         UserError: naming the known platforms or generations.
     """
-    platforms = load_config("thrust_maps", _ThrustMaps).root
+    platforms = load_config("thrust_maps", _ThrustMaps).platforms
     if platform not in platforms:
         raise UserError(f"unknown platform {platform!r}; choose one of {', '.join(sorted(platforms))}")
     generations = platforms[platform]
     if firmware not in generations:
         known = ", ".join(sorted(generations))
         raise UserError(
-            f"no thrust map of {platform} for firmware {firmware!r}; choose one of {known} or add it to thrust_maps.yaml"
+            f"no thrust map of {platform} for firmware {firmware!r}; choose one of {known} or add it"
         )
     return ThrustMap(generations[firmware].force_at_full)
 

@@ -1,0 +1,20 @@
+"""``config/controller.yaml`` as one object."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from deq_mpc_controller.estimate import EstimatorConfig
+from deq_mpc_core.config import Config, load_config
+
+
+class ControllerConfig(Config):
+    """Constants of the flight side; each section belongs to the module that uses it."""
+
+    estimator: EstimatorConfig
+
+
+@cache
+def controller_config() -> ControllerConfig:
+    """The shipped constants."""
+    return load_config("controller", ControllerConfig)

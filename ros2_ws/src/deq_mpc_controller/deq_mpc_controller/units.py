@@ -1,0 +1,21 @@
+"""Configuration types of the flight side: a number in the unit that its name says."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from deq_mpc_core.config import in_unit
+
+Number = Annotated[float, in_unit("1")]
+Second = Annotated[float, in_unit("s")]
+Hertz = Annotated[float, in_unit("Hz")]
+Metre = Annotated[float, in_unit("m")]
+Speed = Annotated[float, in_unit("m/s")]
+Acceleration = Annotated[float, in_unit("m/s^2")]
+AccelerationNoise = Annotated[float, in_unit("m/s^1.5")]
+DisturbanceNoise = Annotated[float, in_unit("m/s^2.5")]
+Radian = Annotated[float, in_unit("rad")]
+AngularRate = Annotated[float, in_unit("rad/s")]
+AngularNoise = Annotated[float, in_unit("rad/s^1.5")]
+Newton = Annotated[float, in_unit("N")]
+Volt = Annotated[float, in_unit("V")]
