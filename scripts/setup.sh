@@ -48,10 +48,8 @@ watch_pip() {
 }
 
 check_machine() {
-  local python=$1 tool
-  for tool in "$python" gcc; do
-    command -v "$tool" >/dev/null || fail "$tool not found; install it (python3, gcc and make are all that is needed)"
-  done
+  local python=$1
+  command -v "$python" >/dev/null || fail "$python not found; install Python 3.10 to 3.13, or name one: make PYTHON=python3.12"
   "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' ||
     fail "$("$python" --version) cannot run this; use Python 3.10 to 3.13: make PYTHON=python3.12"
   "$python" -c 'import ensurepip, venv' 2>/dev/null ||

@@ -77,7 +77,7 @@ def test_a_python_that_is_too_old_is_refused_in_one_line(tmp_path: Path) -> None
 def test_a_missing_python_is_named() -> None:
     result = subprocess.run([ROOT / "scripts/setup.sh", "venv", "no-such-python"], capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr.startswith("error: no-such-python not found; install it")
+    assert result.stderr.startswith("error: no-such-python not found; install Python 3.10 to 3.13")
 
 
 def test_an_unknown_step_is_refused() -> None:
