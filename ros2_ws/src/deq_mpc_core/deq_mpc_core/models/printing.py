@@ -15,7 +15,10 @@ _INDENT = "    "
 class _TorchPrinter(PythonCodePrinter):
     """Elementary functions as torch calls."""
 
-    _kf = {**PythonCodePrinter._kf, **{name: f"torch.{name}" for name in ("sin", "cos", "tan", "exp", "log", "sqrt", "tanh")}}
+    _kf = {
+        **PythonCodePrinter._kf,
+        **{name: f"torch.{name}" for name in ("sin", "cos", "tan", "exp", "log", "sqrt", "tanh")},
+    }
 
     def _print_Pow(self, expr: sp.Pow, rational: bool = False) -> str:
         if expr.exp == sp.Rational(1, 2):
