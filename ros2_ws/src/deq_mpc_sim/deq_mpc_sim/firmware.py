@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 ANGLE_INTEGRAL, RATE_INTEGRAL, LAST_RATE = slice(0, 3), slice(3, 6), slice(6, 9)
 LAST_YAW, DESIRED_YAW = 9, 10
 STATE_SIZE = 11
-"""Controller state: integrals of angle errors [deg s] and rate errors [deg], last rates [deg/s], last, desired yaw."""
+"""Controller state: integrals of angle errors [deg s] and rate errors [deg], last rates [deg/s], last and held yaw."""
 
 _OUTPUT_LIMIT = 32767.0  # the PID outputs are 16-bit integers
 _FULL_COUNT = 65535.0
@@ -51,9 +51,11 @@ class Setpoint(NamedTuple):
     thrust: float
 
 
-def initial_controller() -> Array:
-    """Controller state (STATE_SIZE,) after boot."""
-    return np.zeros(STATE_SIZE)
+def initial_controller(yaw: float) -> Array:
+    """Controller state (STATE_SIZE,) at rest with heading ``yaw`` [deg], which it holds."""
+    controller = np.zeros(STATE_SIZE)
+    controller[LAST_YAW] = controller[DESIRED_YAW] = yaw
+    return controller
 
 
 @njit(cache=True)

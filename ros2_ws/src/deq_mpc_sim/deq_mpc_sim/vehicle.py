@@ -126,19 +126,17 @@ class Vehicle:
         """
         self.parameters = parameters or self.parameters
         self._body = plant.initial_body(np.asarray(position, dtype=np.float64), yaw, self.parameters)
-        self._controller = firmware.initial_controller()
+        self._controller = firmware.initial_controller(float(np.rad2deg(yaw)))
         self._counts = np.zeros(plant.MOTOR_COUNT)
         self._tick = 0
         self._pending = 0.0
 
     def hover(self) -> None:
-        """Continue as if it had hovered here for long: motors and controller balanced at the nominal hover."""
+        """Continue as if it had hovered here for long: the motors carry the weight."""
         p = self.parameters
         weight = p.mass * p.gravity
         self._body[plant.MOTORS] = weight / plant.MOTOR_COUNT
         self._counts[:] = weight / self._newtons_per_count
-        yaw_deg = np.rad2deg(self.truth.rpy[2])
-        self._controller[firmware.LAST_YAW] = self._controller[firmware.DESIRED_YAW] = yaw_deg
 
     def step(self, dt: float, command: Command, force: ArrayLike = _NO_FORCE) -> None:
         """Fly ``dt`` [s] with an attitude command in SI and ROS signs, through the nominal thrust map.
