@@ -179,5 +179,3 @@ def residuals(solution: Solution) -> dict[str, float]:
 def failed(solution: Solution) -> bool:
     """Whether the plan of one sample cannot be flown."""
     return int(solution.status[0]) == Status.NUMERICAL_FAILURE
-
-

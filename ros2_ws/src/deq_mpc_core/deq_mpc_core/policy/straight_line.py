@@ -9,7 +9,9 @@ from deq_mpc_core.policy.interface import Array, Command, Observation, PolicyInf
 from deq_mpc_core.policy.mpc import Mpc, MpcConfig, MpcState, complete_reference, residuals
 
 
-def straight_waypoints(pos: Array, goal: Array, horizon: int, dt: float, speed: float, approach_rate: float) -> tuple[Array, Array]:
+def straight_waypoints(
+    pos: Array, goal: Array, horizon: int, dt: float, speed: float, approach_rate: float
+) -> tuple[Array, Array]:
     """Positions and velocities (horizon, 3) along the line to the goal, the first at ``pos``.
 
     The speed along the line is min(speed, approach_rate * distance left): constant, then an exponential approach.

@@ -1,0 +1,46 @@
+"""``deq-mpc train``: from a folder of rosbags to a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deq_mpc_core.errors import UserError
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``train``."""
+    app.command("train")(train)
+
+
+def train(
+    bags: Annotated[list[Path], typer.Option(help="Folder of rosbags, whoever recorded them; may be given several times.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint, resume state, curves and dataset cache.")] = Path("runs/train"),
+    policy_config: Annotated[str, typer.Option(help="config/<name>.yaml or a path: network and alternation.")] = "policy",
+    train_config: Annotated[str, typer.Option(help="config/<name>.yaml or a path: losses and schedule.")] = "train",
+    init: Annotated[Path | None, typer.Option(help="Checkpoint to start the weights from.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Overrides the configuration's seed.")] = None,
+    warmup_steps: Annotated[int | None, typer.Option(min=0, help="Overrides the configuration.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Overrides the configuration.")] = None,
+    remap: Annotated[list[str] | None, typer.Option(help="Topic of a role in the bags, e.g. pose=/cf231/pose.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+) -> None:
+    """Train a DEQ-MPC policy offline from rosbags of an expert."""
+    from deq_mpc_core.learning.run import TrainRequest, run_training
+
+    overrides = {"seed": seed, "warmup_steps": warmup_steps, "steps": steps}
+    if not resume and (out / "resume.pt").exists():
+        raise UserError(f"{out} holds a run already; add --resume to go on with it or choose another --out")
+    run_training(
+        TrainRequest(
+            bags=tuple(bags),
+            out=out,
+            policy_config=policy_config,
+            train_config=train_config,
+            init=init,
+            overrides={name: value for name, value in overrides.items() if value is not None},
+            remaps=tuple(remap or ()),
+        )
+    )
