@@ -1,1 +1,1 @@
-"""TODO."""
+"""The waypoint network, twice: torch for training, numba for flight."""
