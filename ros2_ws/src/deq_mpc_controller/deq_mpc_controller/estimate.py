@@ -142,7 +142,7 @@ class Estimator:
         self._commands.append((stamp, np.array(command, dtype=np.float64)))
 
     def add_pose(self, stamp: float, pos: ArrayLike, quat: ArrayLike, received: float) -> Gate:
-        """A mocap pose, pos (3,) [m] and quat (4,) xyzw: measured at ``stamp``, received at ``received`` [s], same clock."""
+        """A mocap pose, pos (3,) [m], quat (4,) xyzw: taken at ``stamp``, here at ``received`` [s], one clock."""
         position, attitude = np.asarray(pos, dtype=np.float64), np.asarray(quat, dtype=np.float64)
         gate = self._take(stamp, position, attitude, received)
         self.gates[gate] += 1
@@ -281,8 +281,8 @@ def _gain(cov: Array, noise: float) -> Array:
 def _update(x, disturbance, covariances, pose, elapsed, p, noise, grounded) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
     """Propagate the covariances over ``elapsed`` [s] and correct x (13,) and the disturbance (3,) in place.
 
-    covariances: position (3, 3), tilt (2, 2), yaw (2, 2); pose: pos (3,), rpy (3,); p: model parameters; noise: variances
-    of position and angle, power densities of acceleration, disturbance and angular acceleration.
+    covariances: position (3, 3), tilt (2, 2), yaw (2, 2); pose: pos (3,), rpy (3,); p: model parameters; noise:
+    variances of position and angle, power densities of acceleration, disturbance and angular acceleration.
     """
     position, tilt, yaw = covariances
     steps = max(1, int(np.ceil(elapsed / 0.01)))

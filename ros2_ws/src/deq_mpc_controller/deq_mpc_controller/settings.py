@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from deq_mpc_controller.estimate import EstimatorConfig
+from deq_mpc_controller.safety import SafetyConfig
 from deq_mpc_core.config import Config, load_config
 
 
@@ -12,6 +13,7 @@ class ControllerConfig(Config):
     """Constants of the flight side; each section belongs to the module that uses it."""
 
     estimator: EstimatorConfig
+    safety: SafetyConfig
 
 
 @cache

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import Field
+
 from deq_mpc_core.config import in_unit
 
 Number = Annotated[float, in_unit("1")]
@@ -19,3 +21,4 @@ AngularRate = Annotated[float, in_unit("rad/s")]
 AngularNoise = Annotated[float, in_unit("rad/s^1.5")]
 Newton = Annotated[float, in_unit("N")]
 Volt = Annotated[float, in_unit("V")]
+Metres3 = Annotated[tuple[float, float, float], Field(strict=False), in_unit("m")]
