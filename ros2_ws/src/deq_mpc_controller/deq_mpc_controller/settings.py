@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from deq_mpc_controller.estimate import EstimatorConfig
+from deq_mpc_controller.flight import FlightConfig
 from deq_mpc_controller.safety import SafetyConfig
 from deq_mpc_core.config import Config, load_config
 
@@ -14,6 +15,7 @@ class ControllerConfig(Config):
 
     estimator: EstimatorConfig
     safety: SafetyConfig
+    flight: FlightConfig
 
 
 @cache

@@ -8,7 +8,6 @@ from math import inf
 
 from deq_mpc_core.policy.interface import Command
 
-
 NO_COMMAND = Command(0.0, 0.0, 0.0, 0.0)
 
 

@@ -1,0 +1,313 @@
+"""The flight state machine: IDLE -> READY -> ARMED -> TAKEOFF -> FLY -> LAND -> IDLE, with FAULT and ESTOP.
+
+Pure: ``advance`` maps a state and what happened to the next state; ``reference`` says which controller flies and
+where to. FAULT (motors off) and ESTOP (motors locked) are final: nothing leads out of them, and nothing that they give
+has thrust. Take-off, hover and landing fly to a moving goal point with the straight-line policy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deq_mpc_controller.safety import Action
+from deq_mpc_controller.units import Metre, Second, Speed
+from deq_mpc_core.config import Config
+
+Array = NDArray[np.float64]
+
+
+class FlightConfig(Config):
+    """``flight`` in ``config/controller.yaml``."""
+
+    arm_time: Second
+    takeoff_height: Metre
+    takeoff_speed: Speed
+    lift_off_height: Metre
+    lift_off_time: Second
+    takeoff_time: Second
+    start_radius: Metre
+    arrive_distance: Metre
+    arrive_speed: Speed
+    settle_time: Second
+    fly_time: Second
+    land_speed: Speed
+    land_depth: Metre
+    touch_down_height: Metre
+    land_time: Second
+    descend_speed: Speed
+
+
+class Mode(Enum):
+    """Where the flight stands."""
+
+    IDLE = "IDLE"
+    READY = "READY"
+    ARMED = "ARMED"
+    TAKEOFF = "TAKEOFF"
+    FLY = "FLY"
+    LAND = "LAND"
+    FAULT = "FAULT"
+    ESTOP = "ESTOP"
+
+
+FINAL = frozenset({Mode.FAULT, Mode.ESTOP})
+IN_FLIGHT = frozenset({Mode.TAKEOFF, Mode.FLY, Mode.LAND})
+MOTORS_ARMED = frozenset({Mode.ARMED, *IN_FLIGHT})
+"""Modes in which the vehicle is asked to be armed."""
+
+
+class Request(Enum):
+    """What a human, or a service call, asks for."""
+
+    ARM = "arm"
+    TAKEOFF = "takeoff"
+    LAND = "land"
+    EMERGENCY = "emergency"
+
+
+class Source(Enum):
+    """Who makes the setpoint."""
+
+    OFF = "off"
+    GROUND_HOVER = "straight-line policy, held level: still on the ground"
+    HOVER = "straight-line policy to the goal point, no obstacles"
+    POLICY = "the policy"
+    DESCEND = "level, descending: no position"
+    EMERGENCY = "emergency stop"
+
+
+@dataclass(frozen=True)
+class FlightInputs:
+    """What happened since the last step.
+
+    Attributes:
+        t: now [s].
+        pos, vel: (3,) of the estimate; None without one.
+        ready: whether the vehicle may arm (see ``safety.may_arm``) and everything is loaded.
+        armed: whether the vehicle says that it is armed.
+        action: the safety verdict's.
+        reason: its reason, in words.
+        requests: see `Request`.
+        goal: (3,) where to fly; None: unknown.
+        start: (3,) where the flight to the goal begins; None: above the take-off spot.
+        auto: arm, take off, fly to the goal and land, once, without any request.
+    """
+
+    t: float
+    pos: Array | None = None
+    vel: Array | None = None
+    ready: bool = False
+    armed: bool = False
+    action: Action = Action.NONE
+    reason: str = ""
+    requests: frozenset[Request] = frozenset()
+    goal: Array | None = None
+    start: Array | None = None
+    auto: bool = False
+
+
+@dataclass(frozen=True)
+class FlightState:
+    """Where the flight stands.
+
+    Attributes:
+        mode, since: the mode and when it began [s].
+        home: (3,) where it took off.
+        anchor: (3,) hover point, or where the landing began.
+        airborne: off the ground.
+        arrived_since: since when it has been at its goal point, slowly; None: it is not.
+        blind: the last verdict was to descend without position.
+        flown: a flight has been done; ``auto`` starts no other.
+        failure: why the landing or the fault was ordered; "" for a flight that went well.
+    """
+
+    mode: Mode = Mode.IDLE
+    since: float = 0.0
+    home: Array | None = None
+    anchor: Array | None = None
+    airborne: bool = False
+    arrived_since: float | None = None
+    blind: bool = False
+    flown: bool = False
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Who flies, and where to; ``goal`` (3,) counts for GROUND_HOVER, HOVER and POLICY."""
+
+    source: Source
+    goal: Array | None = None
+
+
+def in_the_air(t: float, pos: Array) -> FlightState:
+    """A flight that begins hovering at ``pos`` (3,), for campaigns without take-off."""
+    return FlightState(Mode.FLY, t, home=np.array([pos[0], pos[1], 0.0]), anchor=pos, airborne=True)
+
+
+def advance(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
+    """The state after a control step."""
+    if state.mode in FINAL and not (state.mode is Mode.FAULT and Request.EMERGENCY in inputs.requests):
+        return state
+    if Request.EMERGENCY in inputs.requests:
+        return _enter(state, Mode.ESTOP, inputs, failure="emergency stop requested", airborne=False)
+    return _STEPS[state.mode](state, inputs, config)
+
+
+def reference(state: FlightState, t: float, goal: Array | None, config: FlightConfig) -> Reference:
+    """Who flies at ``t``, and where to; ``goal`` (3,) is where the policy is to go, if that is known."""
+    if state.mode is Mode.ESTOP:
+        return Reference(Source.EMERGENCY)
+    if state.mode not in IN_FLIGHT:
+        return Reference(Source.OFF)
+    if state.blind:
+        return Reference(Source.DESCEND)
+    if state.mode is Mode.FLY and goal is not None:
+        return Reference(Source.POLICY, goal)
+    source = Source.HOVER if state.airborne else Source.GROUND_HOVER
+    return Reference(source, _goal_point(state, t, config))
+
+
+def _goal_point(state: FlightState, t: float, config: FlightConfig) -> Array:
+    """The moving goal point of take-off and landing; the anchor in hover."""
+    assert state.home is not None
+    assert state.anchor is not None
+    elapsed, point = t - state.since, state.anchor.copy()
+    if state.mode is Mode.TAKEOFF:
+        climb = config.lift_off_height + config.takeoff_speed * elapsed
+        point[2] = min(state.anchor[2], state.home[2] + climb)
+        if point[2] < state.anchor[2]:
+            point[:2] = state.home[:2]
+    elif state.mode is Mode.LAND:
+        point[2] = max(state.anchor[2] - config.land_speed * elapsed, state.home[2] - config.land_depth)
+    return point
+
+
+def _idle(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
+    return _enter(state, Mode.READY, inputs) if inputs.ready else state
+
+
+def _ready(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
+    if not inputs.ready:
+        return _enter(state, Mode.IDLE, inputs)
+    wanted = Request.ARM in inputs.requests or (inputs.auto and not state.flown and inputs.goal is not None)
+    return _enter(state, Mode.ARMED, inputs) if wanted else state
+
+
+def _armed(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
+    if not inputs.ready or inputs.pos is None or Request.LAND in inputs.requests:
+        return _enter(state, Mode.IDLE, inputs)
+    if not inputs.armed:
+        if inputs.t - state.since > config.arm_time:
+            return _enter(state, Mode.FAULT, inputs, failure="the vehicle does not arm")
+        return state
+    if inputs.auto or Request.TAKEOFF in inputs.requests:
+        home, anchor = inputs.pos.copy(), _hover_point(inputs.pos, inputs.start, config)
+        return _enter(state, Mode.TAKEOFF, inputs, home=home, anchor=anchor, airborne=False)
+    return state
+
+
+def _takeoff(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
+    assert state.home is not None
+    elapsed = inputs.t - state.since
+    if not state.airborne:
+        if inputs.action >= Action.LAND or Request.LAND in inputs.requests:
+            return _enter(state, Mode.FAULT, inputs, failure=inputs.reason or "take-off called off")
+        if elapsed > config.lift_off_time:
+            return _enter(state, Mode.FAULT, inputs, failure="no lift-off; check propellers, battery, thrust map")
+        lifted = inputs.pos is not None and inputs.pos[2] > state.home[2] + config.lift_off_height
+        return replace(state, airborne=bool(lifted))
+    if (landing := _ordered_down(state, inputs)) is not None:
+        return landing
+    if elapsed > config.takeoff_time:
+        return _land(state, inputs, failure="the take-off took too long")
+    state = _watch_arrival(state, inputs, state.anchor, config)
+    return _enter(state, Mode.FLY, inputs) if _settled(state, inputs, config) else state
+
+
+def _fly(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
+    if (landing := _ordered_down(state, inputs)) is not None:
+        return landing
+    if not inputs.auto:
+        return state
+    if inputs.t - state.since > config.fly_time:
+        return _land(state, inputs, failure="the goal was not reached in time")
+    state = _watch_arrival(state, inputs, inputs.goal, config)
+    return _land(state, inputs) if _settled(state, inputs, config) else state
+
+
+def _landing(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
+    if inputs.action is Action.STOP:
+        return _enter(state, Mode.FAULT, inputs, failure=inputs.reason, airborne=False)
+    assert state.home is not None
+    if inputs.pos is not None and inputs.pos[2] < state.home[2] + config.touch_down_height:
+        mode = Mode.FAULT if state.failure else Mode.IDLE
+        return _enter(state, mode, inputs, airborne=False, flown=True)
+    if inputs.t - state.since > config.land_time:
+        return _enter(state, Mode.FAULT, inputs, failure=state.failure or "no touch-down", airborne=False)
+    failure = state.failure or (inputs.reason if inputs.action >= Action.LAND else "")
+    return replace(state, blind=inputs.action is Action.DESCEND, failure=failure)
+
+
+def _final(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
+    return state
+
+
+_STEPS = {
+    Mode.IDLE: _idle,
+    Mode.READY: _ready,
+    Mode.ARMED: _armed,
+    Mode.TAKEOFF: _takeoff,
+    Mode.FLY: _fly,
+    Mode.LAND: _landing,
+    Mode.FAULT: _final,
+    Mode.ESTOP: _final,
+}
+
+
+def _enter(state: FlightState, mode: Mode, inputs: FlightInputs, **changes: object) -> FlightState:
+    return replace(state, mode=mode, since=inputs.t, arrived_since=None, blind=False, **changes)  # type: ignore[arg-type]
+
+
+def _ordered_down(state: FlightState, inputs: FlightInputs) -> FlightState | None:
+    """What an airborne vehicle does on a safety verdict or a request to land; None: fly on."""
+    if inputs.action is Action.STOP:
+        return _enter(state, Mode.FAULT, inputs, failure=inputs.reason, airborne=False)
+    if inputs.action >= Action.LAND:
+        return _land(state, inputs, failure=inputs.reason, blind=inputs.action is Action.DESCEND)
+    return _land(state, inputs) if Request.LAND in inputs.requests else None
+
+
+def _land(state: FlightState, inputs: FlightInputs, failure: str = "", blind: bool = False) -> FlightState:
+    """Begin the landing where the vehicle will have come to rest, about 0.4 s ahead."""
+    anchor = state.anchor
+    if inputs.pos is not None and inputs.vel is not None:
+        anchor = inputs.pos + 0.4 * inputs.vel * np.array([1.0, 1.0, 0.0])
+    return replace(_enter(state, Mode.LAND, inputs, anchor=anchor, failure=failure), blind=blind)
+
+
+def _hover_point(pos: Array, start: Array | None, config: FlightConfig) -> Array:
+    if start is not None and float(np.linalg.norm(start[:2] - pos[:2])) <= config.start_radius:
+        return start.copy()
+    return pos + np.array([0.0, 0.0, config.takeoff_height])
+
+
+def _watch_arrival(state: FlightState, inputs: FlightInputs, goal: Array | None, config: FlightConfig) -> FlightState:
+    arrived = (
+        goal is not None
+        and inputs.pos is not None
+        and inputs.vel is not None
+        and float(np.linalg.norm(inputs.pos - goal)) < config.arrive_distance
+        and float(np.linalg.norm(inputs.vel)) < config.arrive_speed
+    )
+    if not arrived:
+        return replace(state, arrived_since=None)
+    return state if state.arrived_since is not None else replace(state, arrived_since=inputs.t)
+
+
+def _settled(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> bool:
+    return state.arrived_since is not None and inputs.t - state.arrived_since >= config.settle_time
