@@ -1,0 +1,1 @@
+"""Sub-commands of deq-mpc that this package owns."""

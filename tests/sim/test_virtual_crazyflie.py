@@ -1,0 +1,319 @@
+"""The virtual Crazyflie in simulated time: signs, locks, time-outs, protocol; test_udp_server has the real cflib."""
+
+import math
+import struct
+
+import numpy as np
+import pytest
+
+from deq_mpc_sim.crtp import MAX_DATA, Packet, Port, Status, decode, encode
+from deq_mpc_sim.parameters import plant_config
+from deq_mpc_sim.supervisor import Bit
+from deq_mpc_sim.telemetry import VARIABLES
+from deq_mpc_sim.toc import PARAMETERS
+from deq_mpc_sim.vehicle import Vehicle
+from deq_mpc_sim.virtual_crazyflie import VirtualCrazyflie
+
+HOVER = 42590  # motor count that carries 31.8 g
+
+
+def boot(pos=(0.0, 0.0, 0.0), yaw=0.0, **options):
+    vehicle = Vehicle()
+    vehicle.reset(np.array(pos), yaw)
+    return VirtualCrazyflie(vehicle, **options)
+
+
+def rpyt(crazyflie, roll=0.0, pitch_up=0.0, clockwise=0.0, thrust=HOVER):
+    assert crazyflie.handle(Packet(Port.COMMANDER, 0, struct.pack("<fffH", roll, pitch_up, clockwise, thrust))) == []
+
+
+def fly(crazyflie, seconds, **setpoint):
+    """Setpoints at 100 Hz."""
+    for _ in range(round(seconds * 100)):
+        rpyt(crazyflie, **setpoint)
+        crazyflie.advance(0.01)
+
+
+def airborne(**options):
+    crazyflie = boot(**options)
+    fly(crazyflie, 0.1, thrust=0)
+    fly(crazyflie, 1.0, thrust=50000)
+    fly(crazyflie, 0.1)
+    assert crazyflie.truth.pos[2] > 0.5
+    return crazyflie
+
+
+def ask(crazyflie, port, channel, data):
+    (reply,) = crazyflie.handle(Packet(port, channel, bytes(data)))
+    assert (reply.port, reply.channel) == (port, channel)
+    assert len(reply.data) <= MAX_DATA
+    return reply.data
+
+
+def log_index(name):
+    return list(VARIABLES).index(name)
+
+
+def start_block(crazyflie, number, *names, period=1):
+    variables = b"".join(struct.pack("<BH", 7, log_index(name)) for name in names)
+    assert ask(crazyflie, Port.LOG, 1, bytes([6, number]) + variables) == bytes([6, number, 0])
+    assert ask(crazyflie, Port.LOG, 1, [3, number, period]) == bytes([3, number, 0])
+
+
+def logged(crazyflie, *names):
+    """The values of log variables now, as floats on the wire."""
+    start_block(crazyflie, 1, *names)
+    data = crazyflie.advance(0.011)[-1].data
+    ask(crazyflie, Port.LOG, 1, [2, 1])
+    return struct.unpack(f"<{len(names)}f", data[4:])
+
+
+def test_wire_signs_of_roll_pitch_and_yaw_rate():
+    for setpoint, axis, sign in (({"pitch_up": 8.0}, 0, -1.0), ({"roll": 8.0}, 1, -1.0)):
+        crazyflie = airborne()
+        fly(crazyflie, 0.6, **setpoint)
+        assert sign * crazyflie.truth.vel[axis] > 0.25
+        assert abs(crazyflie.truth.vel[1 - axis]) < 0.01
+    crazyflie = airborne()
+    fly(crazyflie, 1.0, clockwise=60.0)
+    assert crazyflie.truth.ang_vel[2] == pytest.approx(-math.radians(60.0), rel=0.1)
+
+
+def test_manual_setpoints_turn_the_other_way_and_need_no_unlocking():
+    crazyflie = boot()
+    manual = struct.pack("<BfffHB", 11, 0.0, 0.0, 60.0, 50000, 0)
+    for _ in range(100):
+        crazyflie.handle(Packet(Port.GENERIC_COMMANDER, 0, manual))
+        crazyflie.advance(0.01)
+    assert crazyflie.truth.pos[2] > 0.5
+    assert crazyflie.truth.ang_vel[2] == pytest.approx(math.radians(60.0), rel=0.1)
+
+
+def test_thrust_is_locked_until_a_zero_setpoint_arrives():
+    crazyflie = boot()
+    fly(crazyflie, 0.5, thrust=50000)
+    assert crazyflie.truth.pos[2] == 0.0
+    assert not crazyflie.bits & Bit.FLYING
+    fly(crazyflie, 0.05, thrust=0)
+    fly(crazyflie, 0.5, thrust=50000)
+    assert crazyflie.truth.pos[2] > 0.1
+    assert crazyflie.bits & Bit.FLYING
+
+
+def test_small_thrust_counts_as_none_and_large_is_clipped():
+    crazyflie = airborne()
+    fly(crazyflie, 0.1, thrust=65535)
+    assert logged(crazyflie, "stabilizer.thrust") == (60000.0,)
+    fly(crazyflie, 0.1, thrust=999)
+    assert logged(crazyflie, "stabilizer.thrust") == (0.0,)
+
+
+def test_an_old_setpoint_levels_out_after_half_a_second_and_keeps_thrust():
+    crazyflie = airborne()
+    fly(crazyflie, 0.5, roll=15.0)
+    crazyflie.advance(0.45)
+    assert crazyflie.truth.rpy[0] > math.radians(12.0)
+    crazyflie.advance(0.6)
+    assert abs(crazyflie.truth.rpy[0]) < math.radians(4.0)
+    assert crazyflie.truth.thrust > 0.25
+    assert not crazyflie.bits & Bit.LOCKED
+
+
+def test_after_two_seconds_in_flight_it_stops_and_only_a_reboot_helps():
+    crazyflie = airborne()
+    crazyflie.advance(1.98)
+    assert crazyflie.truth.thrust > 0.25
+    crazyflie.advance(0.25)
+    assert crazyflie.truth.thrust < 1e-3
+    assert crazyflie.bits & Bit.LOCKED
+    assert not crazyflie.bits & (Bit.CAN_ARM | Bit.ARMED | Bit.CAN_FLY)
+    fly(crazyflie, 0.1, thrust=0)
+    fly(crazyflie, 0.5, thrust=50000)
+    assert crazyflie.truth.thrust < 1e-3
+
+
+def test_landed_silence_does_not_lock_but_the_thrust_lock_is_back():
+    crazyflie = airborne()
+    fly(crazyflie, 0.3, thrust=0)
+    crazyflie.advance(4.0)
+    assert not crazyflie.bits & (Bit.LOCKED | Bit.FLYING)
+    fly(crazyflie, 0.3, thrust=50000)
+    assert crazyflie.truth.thrust < 1e-3
+    fly(crazyflie, 0.1, thrust=0)
+    fly(crazyflie, 0.3, thrust=50000)
+    assert crazyflie.truth.thrust > 0.3
+
+
+@pytest.mark.parametrize(
+    ("port", "channel", "data"),
+    [(Port.SUPERVISOR, 1, b"\x03"), (Port.LOCALIZATION, 1, b"\x03")],
+)
+def test_emergency_stop_cuts_the_motors_for_good(port, channel, data):
+    crazyflie = airborne()
+    assert crazyflie.handle(Packet(port, channel, data)) == []
+    fly(crazyflie, 0.5)
+    assert crazyflie.truth.thrust < 1e-3
+    assert crazyflie.bits & Bit.LOCKED
+
+
+def test_the_watchdog_bites_only_once_fed():
+    crazyflie = airborne()
+    fly(crazyflie, 1.5)
+    assert not crazyflie.bits & Bit.LOCKED
+    crazyflie.handle(Packet(Port.SUPERVISOR, 1, b"\x04"))
+    fly(crazyflie, 0.9)
+    assert not crazyflie.bits & Bit.LOCKED
+    fly(crazyflie, 0.2)
+    assert crazyflie.bits & Bit.LOCKED
+
+
+def test_a_stop_setpoint_cuts_the_motors():
+    crazyflie = airborne()
+    crazyflie.handle(Packet(Port.GENERIC_COMMANDER, 0, b"\x00"))
+    crazyflie.advance(0.3)
+    assert crazyflie.truth.thrust < 1e-3
+
+
+@pytest.mark.parametrize("bad", [{"roll": math.nan}, {"pitch_up": math.inf}])
+def test_a_setpoint_that_is_not_finite_stops_the_motors(bad):
+    crazyflie = airborne()
+    fly(crazyflie, 0.3, **bad)
+    assert crazyflie.truth.thrust < 1e-3
+    assert np.all(np.isfinite(crazyflie.truth.x))
+
+
+def test_a_vehicle_that_does_not_arm_itself():
+    crazyflie = boot(auto_arm=False)
+    fly(crazyflie, 0.1, thrust=0)
+    fly(crazyflie, 0.2, thrust=50000)
+    assert crazyflie.truth.thrust < 1e-3
+    assert not crazyflie.bits & Bit.ARMED
+    assert ask(crazyflie, Port.SUPERVISOR, 1, [1, 1]) == b"\x81\x01\x01"
+    assert crazyflie.bits & Bit.ARMED
+    fly(crazyflie, 0.3, thrust=50000)
+    assert crazyflie.truth.thrust > 0.3
+    fly(crazyflie, 4.0, thrust=0)
+    assert not crazyflie.bits & Bit.ARMED  # landed for 3 s
+    assert ask(crazyflie, Port.SUPERVISOR, 1, [1, 1]) == b"\x81\x01\x01"
+    crazyflie.advance(29.0)
+    assert crazyflie.bits & Bit.ARMED
+    crazyflie.advance(1.5)
+    assert not crazyflie.bits & Bit.ARMED
+    assert ask(crazyflie, Port.SUPERVISOR, 1, [1, 0]) == b"\x81\x01\x00"
+
+
+def test_tumbling_in_flight_is_a_crash():
+    vehicle = Vehicle()
+    vehicle.reset(np.array([0.0, 0.0, 0.0]))
+    vehicle._body[6:10] = [1.0, 0.0, 0.0, 0.0]  # on its back
+    crazyflie = VirtualCrazyflie(vehicle)
+    fly(crazyflie, 0.1, thrust=0)
+    fly(crazyflie, 0.5, thrust=30000)
+    assert not crazyflie.bits & Bit.TUMBLED
+    fly(crazyflie, 0.8, thrust=30000)
+    assert crazyflie.bits & Bit.TUMBLED
+    assert crazyflie.bits & Bit.CRASHED
+    assert not crazyflie.bits & Bit.CAN_FLY
+    assert ask(crazyflie, Port.SUPERVISOR, 1, [2]) == b"\x82\x00\x00"
+    vehicle._body[6:10] = [0.0, 0.0, 0.0, 1.0]
+    crazyflie.advance(0.02)
+    assert ask(crazyflie, Port.SUPERVISOR, 1, [2]) == b"\x82\x01\x01"
+    assert crazyflie.bits & Bit.CAN_FLY
+
+
+def test_logged_attitude_has_the_firmware_signs():
+    crazyflie = airborne()
+    fly(crazyflie, 0.8, roll=5.0, pitch_up=10.0)
+    truth = crazyflie.truth
+    roll, pitch, gyro = logged(crazyflie, "stateEstimate.roll", "stateEstimate.pitch", "gyro.z")
+    assert roll == pytest.approx(math.degrees(truth.rpy[0]), abs=0.3)
+    assert pitch == pytest.approx(-math.degrees(truth.rpy[1]), abs=0.3)
+    assert pitch > 5.0
+    fly(crazyflie, 0.8, clockwise=-50.0)
+    assert logged(crazyflie, "gyro.z")[0] == pytest.approx(50.0, rel=0.1)
+    assert gyro == pytest.approx(0.0, abs=1.0)
+
+
+def test_external_poses_set_the_estimate():
+    crazyflie = boot(pos=(1.0, 2.0, 0.0), yaw=0.5)
+    names = ("stateEstimate.x", "stateEstimate.y", "stateEstimate.yaw")
+    np.testing.assert_allclose(logged(crazyflie, *names), 0.0, atol=1e-3)
+    pose = struct.pack("<B7f", 8, 1.0, 2.0, 0.0, 0.0, 0.0, math.sin(0.25), math.cos(0.25))
+    crazyflie.handle(Packet(Port.LOCALIZATION, 1, pose))
+    np.testing.assert_allclose(logged(crazyflie, *names), [1.0, 2.0, math.degrees(0.5)], atol=1e-3)
+    crazyflie.handle(Packet(Port.LOCALIZATION, 1, struct.pack("<B7f", 8, 1.5, 2.0, 0.0, *[math.nan] * 4)))
+    np.testing.assert_allclose(logged(crazyflie, *names), [1.5, 2.0, math.degrees(0.5)], atol=1e-3)
+    crazyflie.handle(Packet(Port.LOCALIZATION, 0, struct.pack("<3f", 1.2, 2.0, 0.0)))
+    np.testing.assert_allclose(logged(crazyflie, *names)[0], 1.2, atol=1e-3)
+    index = [p.name for p in PARAMETERS].index("kalman.resetEstimation")
+    assert ask(crazyflie, Port.PARAM, 2, struct.pack("<HB", index, 1)) == struct.pack("<HB", index, 1)
+    np.testing.assert_allclose(logged(crazyflie, *names), 0.0, atol=1e-3)
+
+
+def test_gusts_push_it():
+    crazyflie = boot(pos=(0.0, 0.0, 5.0), force=lambda t: np.array([0.01, 0.0, 0.0]))
+    crazyflie.advance(0.1)
+    assert crazyflie.truth.vel[0] == pytest.approx(0.01 / plant_config().body.mass * 0.1, rel=0.05)
+
+
+def test_log_blocks_stream_at_their_period():
+    crazyflie = boot()
+    start_block(crazyflie, 3, "pm.vbat", period=5)
+    packets = [packet for _ in range(100) for packet in crazyflie.advance(0.01)]
+    stamps = [int.from_bytes(packet.data[1:4], "little") for packet in packets]
+    assert np.all(np.diff(stamps) == 50)
+    assert len(stamps) == 20
+    assert packets[0].data[0] == 3
+    assert 3.5 < struct.unpack("<f", packets[0].data[4:])[0] < 4.2
+    assert ask(crazyflie, Port.LOG, 1, [4, 3]) == b"\x04\x03\x00"
+    assert crazyflie.advance(0.2) == []
+
+
+def test_log_blocks_refuse_what_the_firmware_refuses():
+    crazyflie = boot()
+    start_block(crazyflie, 1, "pm.vbat")
+    item = struct.pack("<BH", 7, log_index("pm.vbat"))
+    assert ask(crazyflie, Port.LOG, 1, bytes([6, 1]) + item)[2] == Status.EXISTS
+    assert ask(crazyflie, Port.LOG, 1, bytes([6, 2]) + 7 * item)[2] == Status.TOO_BIG
+    assert ask(crazyflie, Port.LOG, 1, bytes([6, 2]) + struct.pack("<BH", 7, 999))[2] == Status.NO_SUCH_ENTRY
+    assert ask(crazyflie, Port.LOG, 1, bytes([3, 9, 1]))[2] == Status.NO_SUCH_ENTRY
+    for number in range(2, 17):
+        assert ask(crazyflie, Port.LOG, 1, bytes([6, number]) + item)[2] == Status.OK
+    assert ask(crazyflie, Port.LOG, 1, bytes([6, 17]) + item)[2] == Status.NO_MEMORY
+    assert ask(crazyflie, Port.LOG, 1, [5]) == b"\x05\x00\x00"
+    assert crazyflie.advance(0.1) == []
+
+
+def test_every_log_variable_can_be_read_as_its_own_type():
+    snapshot = airborne().telemetry()
+    for name, variable in VARIABLES.items():
+        value = variable.read(snapshot)
+        struct.pack("<" + variable.kind, float(value) if variable.kind in "ef" else int(value))
+        assert len(name) <= 25
+
+
+def test_read_only_parameters_stay():
+    crazyflie = boot()
+    index = [p.name for p in PARAMETERS].index("firmware.revision1")
+    assert ask(crazyflie, Port.PARAM, 2, struct.pack("<HH", index, 7)) == struct.pack("<HH", index, 0)
+    assert ask(crazyflie, Port.PARAM, 1, struct.pack("<H", index)) == struct.pack("<HBH", index, 0, 0)
+    assert ask(crazyflie, Port.PARAM, 1, struct.pack("<H", 500)) == struct.pack("<HB", 500, Status.NO_SUCH_ENTRY)
+
+
+def test_packets_survive_the_wire_and_rubbish_is_ignored():
+    packet = Packet(Port.LOG, 2, b"abc")
+    assert decode(encode(packet)) == packet
+    assert decode(b"") is None
+    assert decode(bytes(32)) is None
+    crazyflie = boot()
+    for port in range(16):
+        for channel in range(4):
+            for data in (b"", b"\x00", b"\x02", b"\x06\x01\x07", b"\x03\xff\xff", bytes(30), b"\xff" * 30):
+                for reply in crazyflie.handle(Packet(port, channel, data)):
+                    assert len(reply.data) <= MAX_DATA
+    crazyflie.advance(0.1)
+
+
+def test_it_repeats_exactly():
+    one, two = airborne(), airborne()
+    np.testing.assert_array_equal(one.truth.x, two.truth.x)

@@ -1,0 +1,43 @@
+"""``deq-mpc virtual-crazyflie`` as a process."""
+
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+MAIN = "from deq_mpc_core.cli import main; main()"
+
+
+def command(*arguments):
+    return [sys.executable, "-c", MAIN, "virtual-crazyflie", *arguments]
+
+
+@pytest.fixture
+def process():
+    started = subprocess.Popen(command("--port", "0", "--seed", "3"), stdout=subprocess.PIPE, text=True)
+    yield started
+    started.kill()
+    started.communicate()
+
+
+def test_it_says_where_it_listens_answers_and_ends_on_interrupt(process):
+    line = process.stdout.readline()
+    port = int(line.split("udp://127.0.0.1:")[1].split(";")[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.settimeout(20.0)
+        probe.sendto(b"\xff", ("127.0.0.1", port))
+        assert probe.recvfrom(64)[0]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20.0) == 0
+
+
+def test_a_port_in_use_ends_it_with_one_line():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(command("--port", port), capture_output=True, text=True, timeout=60.0, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"error: UDP port {port} is in use; stop what uses it or choose another port\n"
+    assert done.stdout == ""
