@@ -19,7 +19,7 @@ from deq_mpc_sim.virtual_crazyflie import VirtualCrazyflie
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 19850
 
-_WAIT = 0.002  # s: longest wait for a datagram; the vehicle moves on at least so often
+_WAIT = 0.005  # s: longest wait for a datagram; the vehicle moves on at least so often
 _MAX_LAG = 0.5  # s: after a longer pause of this process the world continues from where it was
 _MAX_DATAGRAM = 64
 

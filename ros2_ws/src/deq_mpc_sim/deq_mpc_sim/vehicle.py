@@ -8,6 +8,7 @@ vehicle.truth.pos
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -169,6 +170,12 @@ class Vehicle:
     def t(self) -> float:
         """Time since reset [s]."""
         return self._tick * STEP
+
+    @property
+    def tilt(self) -> float:
+        """Angle between the body's and the world's z axis [rad]."""
+        x, y = float(self._body[6]), float(self._body[7])
+        return math.acos(min(max(1.0 - 2.0 * (x * x + y * y), -1.0), 1.0))
 
     @property
     def motor_counts(self) -> Array:

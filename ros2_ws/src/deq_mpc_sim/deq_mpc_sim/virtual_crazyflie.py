@@ -78,8 +78,7 @@ class VirtualCrazyflie:
         packets: list[Packet] = []
         end = self.t + dt
         while self.t < end - 1e-9:
-            tilt = _tilt(self._vehicle.truth.quat)
-            self._setpoint = self._supervisor.decide(self.t, tilt)
+            self._setpoint = self._supervisor.decide(self.t, self._vehicle.tilt)
             force = np.zeros(3) if self._force is None else self._force(self.t)
             before = self.t
             self._vehicle.step_setpoint(min(_TICK, end - self.t), self._setpoint, force)
@@ -205,8 +204,3 @@ class VirtualCrazyflie:
         elif data[0] == _FEED_WATCHDOG:
             self._supervisor.feed_watchdog(self.t)
         return None
-
-
-def _tilt(quat: Array) -> float:
-    """Angle between the body's and the world's z axis [rad]; quat (4,) xyzw."""
-    return math.acos(min(max(1.0 - 2.0 * float(quat[0] ** 2 + quat[1] ** 2), -1.0), 1.0))
