@@ -1,13 +1,60 @@
-"""The network's inputs."""
+"""The network's inputs for one observation, compiled; ``features_torch.py`` is the batched twin.
+
+Everything is relative to the vehicle and turned into its yaw frame (x ahead, y left, z up), so that one network flies
+any scene. Below, p, v: position and velocity; g: goal; near(d) = 1 / (1 + clip(d, surface_min, surface_max)); capital
+letters are the scales of ``FeatureConfig``.
+
+    ego    (19,)     v / V, roll / A, pitch / A, rpy rates / W, thrust / weight - 1, g / max(|g|, G), min(|g|, S) / S,
+                     arena centre (2) / L, height over the floor / L, room to the ceiling / L, sin yaw, cos yaw
+    token  (K, 16)   of sphere o: o / L, o / |o|, v_o / V_o, (v_o - v) / V, radius / R, near(|o| - radius),
+                     o along g / L, |o across g| / L
+    scan   (rays,)   1 / (1 + d), d <= scan_range: free distance along the ray to the inflated spheres and the fence
+    knot   (T, 19)   (p_t - p) / L, v_t / V, (v_t - v) / V, roll_t / A, pitch_t / A, then for the two spheres nearest to
+                     the knot at its time (constant velocity) their direction and near(surface distance);
+                     0 and near(inf) if there is none
+"""
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from deq_mpc_core.networks.config import FeatureConfig
+from deq_mpc_core.networks.dimensions import EGO_SIZE, KNOT_SIZE, NEAREST, TOKEN_SIZE
 
 Array = NDArray[np.float64]
+
+_jit = njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+_TINY = 1e-12
+
+
+class Scales(NamedTuple):
+    """The scalars of ``FeatureConfig``."""
+
+    length: float
+    speed: float
+    tilt: float
+    rate: float
+    obstacle_speed: float
+    radius: float
+    goal_near: float
+    surface_min: float
+    surface_max: float
+    scan_margin: float
+    scan_range: float
+
+
+class ObservedFeatures(NamedTuple):
+    """Features of one observation, yaw frame: ego (19,), scan (rays,), tokens (K, 16), relative goal (3,) [m]."""
+
+    ego: Array
+    scan: Array
+    tokens: Array
+    goal: Array
 
 
 def scan_directions(config: FeatureConfig) -> Array:
@@ -17,3 +64,197 @@ def scan_directions(config: FeatureConfig) -> Array:
     azimuth = np.tile(azimuth, len(config.scan_elevations))
     horizontal = np.cos(elevation)
     return np.stack([horizontal * np.cos(azimuth), horizontal * np.sin(azimuth), np.sin(elevation)], axis=1)
+
+
+@_jit
+def _rotate(vector: Array, c: float, s: float, out: Array) -> None:
+    """World to yaw frame; c, s: cosine and sine of the yaw."""
+    out[0] = c * vector[0] + s * vector[1]
+    out[1] = c * vector[1] - s * vector[0]
+    out[2] = vector[2]
+
+
+@_jit
+def _norm(vector: Array) -> float:
+    return math.sqrt(vector[0] * vector[0] + vector[1] * vector[1] + vector[2] * vector[2] + _TINY)
+
+
+@_jit
+def _nearness(distance: float, scales: Scales) -> float:
+    return 1.0 / (1.0 + min(max(distance, scales.surface_min), scales.surface_max))
+
+
+@_jit
+def _describe_ego(x: Array, goal: Array, fence: Array, weight: float, scales: Scales) -> Array:
+    """(EGO_SIZE,); ``goal`` is relative and in the yaw frame."""
+    c, s = math.cos(x[8]), math.sin(x[8])
+    distance = _norm(goal)
+    ego = np.empty(EGO_SIZE)
+    _rotate(x[3:6], c, s, ego[0:3])
+    for i in range(3):
+        ego[i] /= scales.speed
+        ego[5 + i] = x[9 + i] / scales.rate
+        ego[9 + i] = goal[i] / max(distance, scales.goal_near)
+    ego[3], ego[4] = x[6] / scales.tilt, x[7] / scales.tilt
+    ego[8] = x[12] / weight - 1.0
+    ego[12] = min(distance, scales.surface_max) / scales.surface_max
+    dx, dy = 0.5 * (fence[0, 0] + fence[1, 0]) - x[0], 0.5 * (fence[0, 1] + fence[1, 1]) - x[1]
+    ego[13], ego[14] = (c * dx + s * dy) / scales.length, (c * dy - s * dx) / scales.length
+    ego[15], ego[16] = (x[2] - fence[0, 2]) / scales.length, (fence[1, 2] - x[2]) / scales.length
+    ego[17], ego[18] = s, c
+    return ego
+
+
+@_jit
+def _describe_obstacles(x: Array, relative: Array, obstacles: Array, goal: Array, scales: Scales) -> Array:
+    """(K, TOKEN_SIZE) from relative positions (K, 3) and goal (3,) in the yaw frame."""
+    c, s = math.cos(x[8]), math.sin(x[8])
+    own, other, toward, across = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
+    _rotate(x[3:6], c, s, own)
+    toward[:] = goal / _norm(goal)
+    tokens = np.empty((len(obstacles), TOKEN_SIZE))
+    for k in range(len(obstacles)):
+        token, offset = tokens[k], relative[k]
+        distance, radius = _norm(offset), obstacles[k, 3]
+        _rotate(obstacles[k, 4:7], c, s, other)
+        along = offset[0] * toward[0] + offset[1] * toward[1] + offset[2] * toward[2]
+        for i in range(3):
+            across[i] = offset[i] - along * toward[i]
+            token[i] = offset[i] / scales.length
+            token[3 + i] = offset[i] / distance
+            token[6 + i] = other[i] / scales.obstacle_speed
+            token[9 + i] = (other[i] - own[i]) / scales.speed
+        token[12] = radius / scales.radius
+        token[13] = _nearness(distance - radius, scales)
+        token[14] = along / scales.length
+        token[15] = _norm(across) / scales.length
+    return tokens
+
+
+@_jit
+def _scan_fence(x: Array, rays: Array, fence: Array, free: Array) -> None:
+    """Shorten the free distances (rays,) to the fence; rays: (3, rays), yaw frame."""
+    c, s = math.cos(x[8]), math.sin(x[8])
+    for i in range(len(free)):
+        for axis in range(3):
+            if axis == 0:
+                slope = c * rays[0, i] - s * rays[1, i]
+            elif axis == 1:
+                slope = c * rays[1, i] + s * rays[0, i]
+            else:
+                slope = rays[2, i]
+            room = fence[1, axis] - x[axis] if slope > 0.0 else x[axis] - fence[0, axis]
+            free[i] = min(free[i], max(room, 0.0) / max(abs(slope), _TINY))
+
+
+@_jit
+def _scan(x: Array, relative: Array, obstacles: Array, fence: Array, rays: Array, scales: Scales) -> Array:
+    """(rays,) nearness along each ray; rays: (3, rays) so that the inner loop runs over rays."""
+    free = np.full(rays.shape[1], scales.scan_range)
+    _scan_fence(x, rays, fence, free)
+    ahead, left, up = rays[0], rays[1], rays[2]
+    for k in range(len(obstacles)):
+        cx, cy, cz = relative[k, 0], relative[k, 1], relative[k, 2]
+        inflated = obstacles[k, 3] + scales.scan_margin
+        gap = cx * cx + cy * cy + cz * cz - inflated * inflated
+        if gap > scales.scan_range * (scales.scan_range + 2.0 * inflated):
+            continue
+        for i in range(len(free)):
+            along = cx * ahead[i] + cy * left[i] + cz * up[i]
+            discriminant = along * along - gap
+            entry = max(along - math.sqrt(max(discriminant, 0.0)), 0.0)
+            free[i] = min(free[i], entry) if (along > 0.0) & (discriminant > 0.0) else free[i]
+    return 1.0 / (1.0 + free)
+
+
+@_jit
+def _observe(
+    x: Array, goal: Array, obstacles: Array, fence: Array, weight: float, rays: Array, scales: Scales
+) -> tuple[Array, Array, Array, Array]:
+    c, s = math.cos(x[8]), math.sin(x[8])
+    relative, goal_yaw = np.empty((len(obstacles), 3)), np.empty(3)
+    _rotate(goal - x[0:3], c, s, goal_yaw)
+    for k in range(len(obstacles)):
+        _rotate(obstacles[k, 0:3] - x[0:3], c, s, relative[k])
+    ego = _describe_ego(x, goal_yaw, fence, weight, scales)
+    scan = _scan(x, relative, obstacles, fence, rays, scales)
+    return ego, scan, _describe_obstacles(x, relative, obstacles, goal_yaw, scales), goal_yaw
+
+
+@_jit
+def _nearest_two(state: Array, time: float, obstacles: Array) -> tuple[int, float, int, float]:
+    """Indices and surface distances of the two spheres nearest to a knot; -1 and inf where there is none."""
+    first, second, first_gap, second_gap = -1, -1, np.inf, np.inf
+    for k in range(len(obstacles)):
+        dx = obstacles[k, 0] + time * obstacles[k, 4] - state[0]
+        dy = obstacles[k, 1] + time * obstacles[k, 5] - state[1]
+        dz = obstacles[k, 2] + time * obstacles[k, 6] - state[2]
+        gap = math.sqrt(dx * dx + dy * dy + dz * dz + _TINY) - obstacles[k, 3]
+        if gap < first_gap:
+            second, second_gap = first, first_gap
+            first, first_gap = k, gap
+        elif gap < second_gap:
+            second, second_gap = k, gap
+    return first, first_gap, second, second_gap
+
+
+@_jit
+def _describe_knots(x: Array, states: Array, obstacles: Array, dt: float, scales: Scales) -> Array:
+    c, s = math.cos(x[8]), math.sin(x[8])
+    knots = np.zeros((len(states), KNOT_SIZE))
+    own = np.empty(3)
+    _rotate(x[3:6], c, s, own)
+    for t in range(len(states)):
+        knot, state = knots[t], states[t]
+        _rotate(state[0:3] - x[0:3], c, s, knot[0:3])
+        _rotate(state[3:6], c, s, knot[3:6])
+        for i in range(3):
+            knot[6 + i] = (knot[3 + i] - own[i]) / scales.speed
+            knot[3 + i] /= scales.speed
+            knot[i] /= scales.length
+        knot[9], knot[10] = state[6] / scales.tilt, state[7] / scales.tilt
+        first, first_gap, second, second_gap = _nearest_two(state, t * dt, obstacles)
+        for n in range(NEAREST):
+            k, gap = (first, first_gap) if n == 0 else (second, second_gap)
+            place = knot[11 + 4 * n : 15 + 4 * n]
+            place[3] = _nearness(gap, scales)
+            if k >= 0:
+                offset = obstacles[k, 0:3] + t * dt * obstacles[k, 4:7] - state[0:3]
+                _rotate(offset / _norm(offset), c, s, place[0:3])
+    return knots
+
+
+class FlightFeatures:
+    """The features of one configuration: a thin shell around the compiled functions, on float64 arrays."""
+
+    def __init__(self, config: FeatureConfig) -> None:
+        self._rays = np.ascontiguousarray(scan_directions(config).T)
+        self._scales = Scales(
+            length=config.length_scale,
+            speed=config.speed_scale,
+            tilt=config.tilt_scale,
+            rate=config.rate_scale,
+            obstacle_speed=config.obstacle_speed_scale,
+            radius=config.radius_scale,
+            goal_near=config.goal_near,
+            surface_min=config.surface_min,
+            surface_max=config.surface_max,
+            scan_margin=config.scan_margin,
+            scan_range=config.scan_range,
+        )
+
+    def observe(self, x: Array, goal: Array, obstacles: Array, fence: Array, weight: float) -> ObservedFeatures:
+        """Features of an observation, world frame, SI.
+
+        Args:
+            x: (13,) vehicle state.
+            goal: (3,).
+            obstacles: (K, 7) x y z radius vx vy vz; K may be 0.
+            fence: (2, 3) lower and upper corner of the arena.
+            weight: thrust that carries the vehicle [N].
+        """
+        return ObservedFeatures(*_observe(x, goal, obstacles, fence, weight, self._rays, self._scales))
+
+    def describe_knots(self, x: Array, states: Array, obstacles: Array, dt: float) -> Array:
+        """(T, KNOT_SIZE) features of the iterate's ``states`` (T, 13), ``dt`` [s] apart, knot 0 now; x: (13,)."""
+        return _describe_knots(x, states, obstacles, dt, self._scales)
