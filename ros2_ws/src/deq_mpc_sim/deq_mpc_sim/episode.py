@@ -1,0 +1,261 @@
+"""One flight in lockstep: plant and controller take turns, in process, without ROS and without a clock.
+
+Every control period the poses that the motion capture delivered go to the estimator and the estimate of now to the
+policy; its command goes through the units of the radio's setpoint to the on-board controller, and the plant flies on. A
+flight is a pure function of policy, scene and seed, but for the measured computing times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deq_mpc_controller.conversions import command_from_rpyt, load_thrust_map, rpyt_from_command
+from deq_mpc_controller.estimate import Estimate, Estimator
+from deq_mpc_controller.settings import controller_config
+from deq_mpc_core.errors import UserError
+from deq_mpc_core.models.crazyflie import NX, hover_thrust
+from deq_mpc_core.policy.interface import Command, Observation, Policy, PolicyState
+from deq_mpc_core.policy.straight_line import StraightLinePolicy
+from deq_mpc_sim.exploration import ExplorationNoise, Explorer
+from deq_mpc_sim.gusts import first_gust, next_gust
+from deq_mpc_sim.mocap import Mocap
+from deq_mpc_sim.parameters import draw_vehicle, world_config
+from deq_mpc_sim.plant import rotation_matrix
+from deq_mpc_sim.referee import Ending, Referee
+from deq_mpc_sim.scenes import Scene, advance_adversarial, positions
+from deq_mpc_sim.vehicle import Truth, Vehicle
+
+Array = NDArray[np.float64]
+
+CONTROL_PERIOD = 0.01
+"""Between two commands [s]."""
+THRUST_MAP = ("cf21_legacy_props", "2025.09")
+"""Platform and firmware generation of the simulated vehicle."""
+HEADING = 0.1
+"""Largest heading at the start [rad]: a vehicle put down by hand."""
+SETTLING = 1.0
+"""Hover before the policy takes over [s]."""
+_STREAM = 0xF11E
+"""Keeps a flight's random numbers apart from those of its scene."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Result of one flight of n control steps.
+
+    Attributes:
+        ending: how it ended.
+        duration: flight time [s]; to the goal if it ended there.
+        min_clearance: smallest distance from the vehicle's centre to a sphere's surface [m].
+        policy_ms: (n,) computing time of the policy's steps [ms].
+        statuses: (n,) ``solver.Status`` of the policy's steps.
+        path: (n, 13) true states, one per control period.
+        estimates: (n, 13) what the policy was given for them.
+    """
+
+    ending: Ending
+    duration: float
+    min_clearance: float
+    policy_ms: Array
+    statuses: NDArray[np.int64]
+    path: Array
+    estimates: Array
+
+    @property
+    def success(self) -> bool:
+        """Whether it ended at the goal."""
+        return self.ending is Ending.GOAL
+
+
+class FlightRecorder(Protocol):
+    """Where a flight is recorded, such as a ``bag_writer.FlightBagWriter``."""
+
+    def write_pose(self, t: float, pos: ArrayLike, quat: ArrayLike) -> None:
+        """A pose of the motion capture, measured at ``t``."""
+
+    def write_truth(self, t: float, pos: ArrayLike, quat: ArrayLike, vel: ArrayLike, ang_vel: ArrayLike) -> None:
+        """What the vehicle really does; ``ang_vel`` in the world frame."""
+
+    def write_setpoint(self, t: float, command: Command) -> None:
+        """The command that was sent."""
+
+    def write_obstacles(self, t: float, obstacles: ArrayLike) -> None:
+        """The obstacles (K, 7)."""
+
+    def write_goal(self, t: float, goal: ArrayLike) -> None:
+        """The goal (3,)."""
+
+    def write_expert_plan(self, t: float, plan: ArrayLike, dt: float) -> None:
+        """A plan of states (T, 13) from ``t``."""
+
+
+class _World:
+    """Vehicle, gusts, obstacles and motion capture of one flight. The vehicle starts in hover at the scene's start.
+
+    Attributes:
+        t: [s] from the first frame of the motion capture.
+        truth: the vehicle of now.
+        obstacles: (K, 7) of now; they wait at their places until ``release``.
+        poses: what the motion capture delivered since the last period.
+    """
+
+    def __init__(self, scene: Scene, streams: Sequence[np.random.Generator]) -> None:
+        vehicle_rng, mocap_rng, self._gust_rng = streams
+        config = world_config()
+        self._scene = scene
+        self._disturbances = config.disturbances
+        self._vehicle = Vehicle(draw_vehicle(vehicle_rng))
+        self._vehicle.reset(scene.start, float(vehicle_rng.uniform(-HEADING, HEADING)))
+        self._vehicle.hover()
+        self._force = first_gust(self._disturbances, self._gust_rng)
+        self._mocap = Mocap(config.mocap, mocap_rng)
+        self._steps = 0
+        self._released: int | None = None
+        self.t = 0.0
+        self.obstacles = scene.obstacles
+        self._look()
+
+    def release(self) -> None:
+        """Let the obstacles move from now on."""
+        self._released = self._steps
+
+    def advance(self, command: Command) -> None:
+        """Fly one control period with ``command``."""
+        before = self.truth
+        self._vehicle.step(CONTROL_PERIOD, command, self._force)
+        self._force = next_gust(self._force, CONTROL_PERIOD, self._disturbances, self._gust_rng)
+        self._steps += 1
+        self.t = self._steps * CONTROL_PERIOD
+        if self._released is not None:
+            self._move_obstacles(before, (self._steps - self._released) * CONTROL_PERIOD)
+        self._look()
+
+    def _move_obstacles(self, vehicle: Truth, moving_for: float) -> None:
+        if self._scene.motion == "adversarial":
+            self.obstacles = advance_adversarial(self._scene, self.obstacles, vehicle.pos, vehicle.vel, CONTROL_PERIOD)
+        else:
+            self.obstacles = positions(self._scene, moving_for)
+
+    def _look(self) -> None:
+        self.truth = self._vehicle.truth
+        self.poses = self._mocap.step(self.t, self.truth.pos, self.truth.quat)
+
+
+class _Controller:
+    """The flight side: estimator, policy and the radio's units, connected as in the controller node."""
+
+    def __init__(self) -> None:
+        self._thrust_map = load_thrust_map(*THRUST_MAP)
+        self._estimator = Estimator(controller_config().estimator)
+        self._estimator.grounded = False
+
+    def estimate(self, world: _World) -> Estimate | None:
+        """The vehicle of now from the poses so far; None before the first."""
+        for pose in world.poses:
+            self._estimator.add_pose(pose.stamp, pose.pos, pose.quat, world.t)
+        return self._estimator.estimate(world.t)
+
+    def send(self, t: float, command: Command) -> Command:
+        """The command as it arrives at the vehicle."""
+        sent = command_from_rpyt(rpyt_from_command(command, self._thrust_map), self._thrust_map)
+        self._estimator.add_command(t, sent)
+        return sent
+
+
+@dataclass
+class _Trace:
+    """Lists that grow with the flight, see ``Episode``."""
+
+    policy_ms: list[float] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    path: list[Array] = field(default_factory=list)
+    estimates: list[Array] = field(default_factory=list)
+
+
+def fly_episode(
+    policy: Policy,
+    scene: Scene,
+    seed: Sequence[int],
+    recorder: FlightRecorder | None = None,
+    noise: ExplorationNoise | None = None,
+) -> Episode:
+    """Fly ``policy`` through ``scene`` until the referee ends it.
+
+    Args:
+        policy: is started cold, in hover.
+        scene: see ``scenes.make_scene``.
+        seed: non-negative integers that decide vehicle, gusts and sensor noise, the same for every policy.
+        recorder: gets everything that happens.
+        noise: on the commands, for flights to learn from.
+    """
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence([*seed, _STREAM]).spawn(4)]
+    world, controller = _World(scene, streams[:3]), _Controller()
+    explorer = Explorer(noise, streams[3]) if noise else None
+    _settle(world, controller, scene)
+    referee, trace = Referee(scene.goal), _Trace()
+    state: PolicyState | None = None
+    while True:
+        estimate = controller.estimate(world)
+        ending = referee.observe(world.t, world.truth.pos, world.truth.vel, world.obstacles)
+        if ending is not None:
+            return _finish(ending, referee, trace)
+        if estimate is None:
+            raise UserError("the motion capture was gone for too long; lower the dropouts in config/world.yaml")
+        observation = Observation(world.t, estimate.x, scene.goal, world.obstacles, estimate.model_params())
+        began = perf_counter()
+        command, state, info = policy.step(observation, state)
+        trace.policy_ms.append(1e3 * (perf_counter() - began))
+        sent = controller.send(world.t, explorer.perturb(command, CONTROL_PERIOD) if explorer else command)
+        trace.statuses.append(int(info.status))
+        trace.path.append(world.truth.x)
+        trace.estimates.append(estimate.x)
+        if recorder is not None:
+            _record(recorder, world, scene.goal, sent)
+        world.advance(sent)
+
+
+def _finish(ending: Ending, referee: Referee, trace: _Trace) -> Episode:
+    return Episode(
+        ending=ending,
+        duration=referee.elapsed,
+        min_clearance=referee.min_clearance,
+        policy_ms=np.array(trace.policy_ms),
+        statuses=np.array(trace.statuses),
+        path=np.array(trace.path).reshape(-1, NX),
+        estimates=np.array(trace.estimates).reshape(-1, NX),
+    )
+
+
+def _settle(world: _World, controller: _Controller, scene: Scene) -> None:
+    """Hover at the start for ``SETTLING``, as after a take-off, so that the estimator knows this vehicle."""
+    hold, state, nothing = _holding_policy(), None, np.zeros((0, 7))
+    while world.t < SETTLING - 0.5 * CONTROL_PERIOD:
+        estimate = controller.estimate(world)
+        command = Command(0.0, 0.0, 0.0, hover_thrust())
+        if estimate is not None:
+            observation = Observation(world.t, estimate.x, scene.start, nothing, estimate.model_params())
+            command, state, _ = hold.step(observation, state)
+        world.advance(controller.send(world.t, command))
+    world.release()
+
+
+@cache
+def _holding_policy() -> StraightLinePolicy:
+    return StraightLinePolicy()
+
+
+def _record(recorder: FlightRecorder, world: _World, goal: Array, sent: Command) -> None:
+    t, truth = world.t, world.truth
+    for pose in world.poses:
+        recorder.write_pose(pose.stamp, pose.pos, pose.quat)
+    recorder.write_truth(t, truth.pos, truth.quat, truth.vel, rotation_matrix(truth.quat) @ truth.ang_vel)
+    recorder.write_obstacles(t, world.obstacles)
+    recorder.write_goal(t, goal)
+    recorder.write_setpoint(t, sent)
