@@ -72,7 +72,7 @@ def run_training(request: TrainRequest) -> Path:
         trainer.save(state)
         save_checkpoint(
             checkpoint,
-            trainer.network,
+            trainer.network.state_dict(),
             task=TASK,
             config=policy.model_dump(mode="json"),
             data=describe_data(dataset, config, time.monotonic() - started),
