@@ -54,13 +54,25 @@ def test_a_good_flight(measured_velocity: bool) -> None:
     assert (verdict.policy_ms, verdict.deadline_misses) == (PolicyTimes(1.0, 2.0, 3.0), 2)
 
 
+def test_a_goal_reached_just_after_the_controllers_decision_counts() -> None:
+    for delay, success in ((0.3, True), (0.7, False)):
+        watch = FlightWatch()
+        take_off(watch)
+        watch.see_state("FLY")
+        watch.see_vehicle(1.0, GOAL - [0.16, 0.0, 0.0], np.zeros(3))
+        watch.see_state("LAND")
+        watch.see_vehicle(1.0 + delay, GOAL, np.zeros(3))
+        watch.see_state("IDLE")
+        assert (watch.fault is None) == success
+
+
 def test_the_record_is_what_was_seen() -> None:
     watch = FlightWatch()
     take_off(watch)
     land(watch, fly_across(watch))
     record = watch.record()
     assert len(record.t) == len(record.pos) == 4 + 401 + 10
-    assert record.fly == pytest.approx((1.0, 5.0))
+    assert record.fly == pytest.approx((1.0, 5.5))
     assert record.clearance.min() == pytest.approx(0.25, abs=1e-3)
     np.testing.assert_allclose(record.sphere_clearance, record.clearance.min())
     np.testing.assert_array_equal(record.spheres, SPHERE)

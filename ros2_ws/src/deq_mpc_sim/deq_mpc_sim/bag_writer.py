@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rosbags.interfaces import Connection
+from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -27,6 +27,26 @@ STATIC_PERIOD_NS = 1_000_000_000
 _TYPESTORE = get_typestore(Stores.ROS2_KILTED)
 _TYPES = _TYPESTORE.types
 _NO_VALUES = np.zeros(0)
+
+
+def _offer(reliability: QosReliability, durability: QosDurability, depth: int) -> Qos:
+    unlimited = QosTime(9_223_372_036, 854_775_807)
+    return Qos(
+        history=QosHistory.KEEP_LAST,
+        depth=depth,
+        reliability=reliability,
+        durability=durability,
+        deadline=unlimited,
+        lifespan=unlimited,
+        liveliness=QosLiveliness.AUTOMATIC,
+        liveliness_lease_duration=unlimited,
+        avoid_ros_namespace_conventions=False,
+    )
+
+
+VOLATILE = _offer(QosReliability.RELIABLE, QosDurability.VOLATILE, 10)
+LATCHED = _offer(QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL, 1)
+"""For topics whose last message a late subscriber gets, also when the bag is played."""
 
 
 class BagFile:
@@ -52,11 +72,11 @@ class BagFile:
         self._writer.open()
         self._connections: dict[str, Connection] = {}
 
-    def write(self, topic: str, msgtype: str, stamp_ns: int, data: bytes | memoryview) -> None:
-        """Append one message, serialized as CDR."""
+    def write(self, topic: str, msgtype: str, stamp_ns: int, data: bytes | memoryview, qos: Qos = VOLATILE) -> None:
+        """Append one message, serialized as CDR; the topic's first message decides its ``qos`` when played."""
         connection = self._connections.get(topic)
         if connection is None:
-            connection = self._writer.add_connection(topic, msgtype, typestore=_TYPESTORE)
+            connection = self._writer.add_connection(topic, msgtype, typestore=_TYPESTORE, offered_qos_profiles=[qos])
             self._connections[topic] = connection
         self._writer.write(connection, stamp_ns, data)
 
@@ -178,4 +198,5 @@ class FlightBagWriter:
 
     def _write(self, topic: str, msgtype: str, t: float, *values: Any) -> None:
         message = _message(msgtype, self._header(t), *values)
-        self._bag.write(topic, msgtype, self._stamp(t), _TYPESTORE.serialize_cdr(message, msgtype))
+        qos = LATCHED if topic in (f"/{self._robot}/goal", "/obstacles") else VOLATILE
+        self._bag.write(topic, msgtype, self._stamp(t), _TYPESTORE.serialize_cdr(message, msgtype), qos)

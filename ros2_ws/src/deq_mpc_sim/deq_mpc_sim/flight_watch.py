@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 FLYING = "FLY"
 LANDING = "LAND"
 LANDED = "IDLE"
+LANDING_GRACE = 0.5
+"""The beginning of the landing [s] still counts: states and positions come on topics of their own, in any order."""
 FAILED = ("FAULT", "ESTOP")
 ON_GROUND = ("IDLE", "READY", "ARMED")
 MAX_OBSTACLE_AGE = 0.2
@@ -76,6 +78,7 @@ class FlightWatch:
         self._spheres: Array = np.zeros((0, 7))
         self._sphere_clearance: Array = np.zeros(0)
         self._landed = False
+        self._flown_until = float("-inf")
         self._left_ground = False
         self._policy_times = PolicyTimes()
         self._deadline_misses: int | None = None
@@ -121,12 +124,19 @@ class FlightWatch:
         self._recent.append((t, pos))
         while t - self._recent[0][0] > VELOCITY_WINDOW:
             self._recent.popleft()
-        if self.state == FLYING and self._goal is not None:
+        if self._counts(t) and self._goal is not None:
             self._referee = self._referee or Referee(self._goal, self._rules)
             obstacles = self._obstacles_at(t)
             self._referee.observe(t, pos, self._mean_velocity() if vel is None else vel, obstacles)
             self._note_clearances(t, pos, obstacles)
             self._track.flown.append(t)
+
+    def _counts(self, t: float) -> bool:
+        """Whether a sample at ``t`` is part of the flight under the policy."""
+        if self.state == FLYING:
+            self._flown_until = t
+            return True
+        return self.state == LANDING and t - self._flown_until <= LANDING_GRACE
 
     def _mean_velocity(self) -> Array:
         (t0, p0), (t1, p1) = self._recent[0], self._recent[-1]

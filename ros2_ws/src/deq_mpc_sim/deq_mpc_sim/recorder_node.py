@@ -1,0 +1,240 @@
+"""Records the flight as a rosbag, follows it and, when it is over, leaves its picture and its verdict.
+
+Exit status: 0 for a successful flight, 1 for any other, 2 if the folder cannot be written.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMessage
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import JointState, PointCloud2
+from std_msgs.msg import String
+
+from deq_mpc_core.errors import UserError
+from deq_mpc_core.obstacle_cloud import unpack_obstacles
+from deq_mpc_sim.bag_writer import LATCHED, VOLATILE
+from deq_mpc_sim.flight_folder import FlightFolder
+from deq_mpc_sim.flight_watch import FlightWatch
+from deq_mpc_sim.referee import PolicyTimes
+
+SPIN_S = 0.1
+PROGRESS_PERIOD_S = {True: 0.2, False: 2.0}
+"""Between two progress lines, on a terminal (where they replace each other) and elsewhere."""
+LINGER_S = 0.5
+"""Messages on their way at the end of the flight have this time to come in."""
+DEPTH = 200
+"""Messages that may wait while the recorder is busy: two seconds of a 100 Hz topic."""
+
+BEST_EFFORT = QoSProfile(depth=DEPTH, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=DEPTH, reliability=QoSReliabilityPolicy.RELIABLE)
+TRANSIENT_LOCAL = QoSProfile(
+    depth=DEPTH, reliability=QoSReliabilityPolicy.RELIABLE, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL
+)
+
+Watcher = Callable[[Any], None]
+
+
+class _Topic(NamedTuple):
+    """A topic to record, and who else wants its messages; ``{cf}`` stands for the robot."""
+
+    name: str
+    type: type
+    qos: QoSProfile
+    watcher: Watcher | None
+
+
+def _stamp(message: Any) -> float:
+    return float(message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec)
+
+
+def _vector(message: Any) -> np.ndarray:
+    return np.array([message.x, message.y, message.z])
+
+
+def _number(values: Mapping[str, str], key: str) -> float | None:
+    """A diagnostic value; None if it is not there or not a number yet."""
+    number = float(values.get(key) or "nan")
+    return number if math.isfinite(number) else None
+
+
+def _message_type(cls: type) -> str:
+    """``geometry_msgs/msg/PoseStamped`` of the class."""
+    return f"{cls.__module__.split('.')[0]}/msg/{cls.__name__}"
+
+
+class RecorderNode(Node):
+    """Subscribes to everything, raw; decodes only what the verdict needs."""
+
+    def __init__(self) -> None:
+        super().__init__("recorder_node")
+        parameters: dict[str, Any] = {
+            "robot": "cf",
+            "out": "flights",
+            "name": "",
+            "policy": "default",
+            "scene": "clutter",
+            "obstacles": "static",
+            "seed": 0,
+            "radius": 0.15,
+            "timeout": 120.0,
+        }
+        value: dict[str, Any] = {
+            name: self.declare_parameter(name, default).value for name, default in parameters.items()
+        }
+        self.timeout = float(value["timeout"])
+        self.caption = f"{value['scene']}, {value['obstacles']}, seed {value['seed']}, policy {value['policy']}"
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        name = value["name"] or f"{stamp}-{value['scene']}-{value['obstacles']}-seed{value['seed']}"
+        self.folder = FlightFolder(Path(value["out"]) / name)
+        self.watch = FlightWatch()
+        self._has_truth = False
+        for topic in self._topics():
+            self._record(topic._replace(name=topic.name.format(cf=value["robot"])))
+
+    def _topics(self) -> list[_Topic]:
+        return [
+            _Topic("/{cf}/pose", PoseStamped, BEST_EFFORT, self._see_pose),
+            _Topic("/{cf}/truth", Odometry, BEST_EFFORT, self._see_truth),
+            _Topic("/{cf}/odom", Odometry, BEST_EFFORT, None),
+            _Topic("/{cf}/setpoint", JointState, RELIABLE, None),
+            _Topic("/{cf}/plan", PathMessage, RELIABLE, None),
+            _Topic("/{cf}/goal", PoseStamped, TRANSIENT_LOCAL, self._see_goal),
+            _Topic("/obstacles", PointCloud2, TRANSIENT_LOCAL, self._see_obstacles),
+            _Topic("/{cf}/flight_state", String, TRANSIENT_LOCAL, self._see_state),
+            _Topic("/diagnostics", DiagnosticArray, RELIABLE, self._see_diagnostics),
+        ]
+
+    def _record(self, topic: _Topic) -> None:
+        msgtype = _message_type(topic.type)
+        qos = LATCHED if topic.qos is TRANSIENT_LOCAL else VOLATILE
+
+        def receive(raw: bytes) -> None:
+            self.folder.bag.write(topic.name, msgtype, time.time_ns(), raw, qos)
+            if topic.watcher is not None:
+                topic.watcher(deserialize_message(raw, topic.type))
+
+        self.create_subscription(topic.type, topic.name, receive, topic.qos, raw=True)
+
+    def _see_pose(self, message: PoseStamped) -> None:
+        if not self._has_truth:  # a real flight has the motion capture's word alone
+            self.watch.see_vehicle(_stamp(message), _vector(message.pose.position))
+
+    def _see_truth(self, message: Odometry) -> None:
+        self._has_truth = True
+        pos, vel = _vector(message.pose.pose.position), _vector(message.twist.twist.linear)
+        self.watch.see_vehicle(_stamp(message), pos, vel)
+
+    def _see_goal(self, message: PoseStamped) -> None:
+        self.watch.see_goal(_vector(message.pose.position))
+
+    def _see_obstacles(self, message: PointCloud2) -> None:
+        try:
+            self.watch.see_obstacles(_stamp(message), unpack_obstacles(message))
+        except UserError as error:
+            self.get_logger().error(str(error), throttle_duration_sec=5.0)
+
+    def _see_state(self, message: String) -> None:
+        self.watch.see_state(message.data)
+
+    def _see_diagnostics(self, message: DiagnosticArray) -> None:
+        values = {entry.key: entry.value for status in message.status for entry in status.values}
+        if "policy_ms_p50" in values:
+            times = PolicyTimes(*(_number(values, f"policy_ms_{name}") for name in ("p50", "p99", "max")))
+            misses = _number(values, "deadline_misses")
+            self.watch.see_policy(_stamp(message), times, None if misses is None else int(misses))
+
+
+class _Progress:
+    """A line on stderr that is renewed on a terminal, and said again now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._due = 0.0
+
+    def show(self, watch: FlightWatch) -> None:
+        """The flight's progress, if it is time for it."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + PROGRESS_PERIOD_S[self._terminal]
+            self.say(watch.progress(), last=False)
+
+    def say(self, line: str, last: bool = True) -> None:
+        """A line now; the last one stays."""
+        form = ("\r\x1b[K{}" + ("\n" if last else "")) if self._terminal else "{}\n"
+        sys.stderr.write(form.format(line))
+        sys.stderr.flush()
+
+
+def _spin(node: RecorderNode, progress: _Progress, interrupted: list[int]) -> str:
+    """Record until the flight is over; gives the reason."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    began = time.monotonic()
+    reason = None
+    while reason is None:
+        executor.spin_once(timeout_sec=SPIN_S)
+        progress.show(node.watch)
+        if interrupted:
+            reason = "interrupted"
+        elif time.monotonic() - began > node.timeout:
+            reason = f"not over after {node.timeout:g} s"
+        else:
+            reason = node.watch.end
+    end = time.monotonic() + LINGER_S
+    while (left := end - time.monotonic()) > 0.0:
+        executor.spin_once(timeout_sec=left)
+    return reason
+
+
+def _run(interrupted: list[int]) -> int:
+    node = RecorderNode()
+    progress = _Progress()
+    try:
+        reason = _spin(node, progress, interrupted)
+    except BaseException:
+        node.folder.discard()
+        raise
+    if not node.watch.took_off:
+        node.folder.discard()
+        progress.say(f"no flight: {reason}")
+        return 1
+    verdict = node.folder.keep(node.watch, node.caption)
+    progress.say(f"{node.watch.progress()}  {node.watch.fault or 'success'}  {node.folder.path}")
+    return 0 if verdict.success else 1
+
+
+def main() -> None:
+    """Entry point of the node."""
+    interrupted: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        interrupted.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        status = _run(interrupted)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        status = 2
+    finally:
+        rclpy.try_shutdown()
+    sys.exit(status)
