@@ -1,0 +1,258 @@
+"""The control step: estimate, safety, flight state, policy, setpoint.
+
+No ROS, no radio and no clock: what flies is what campaigns and tests run in lockstep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deq_mpc_controller import flight, safety
+from deq_mpc_controller.conversions import ThrustMap, command_from_rpyt, rpyt_from_command
+from deq_mpc_controller.estimate import Estimate, Estimator, Gate
+from deq_mpc_controller.flight import FlightInputs, FlightState, Mode, Reference, Request, Source
+from deq_mpc_controller.settings import ControllerConfig
+from deq_mpc_controller.vehicle_io import NO_COMMAND, Setpoint, SetpointKind, VehicleStatus
+from deq_mpc_core.models import crazyflie as cf
+from deq_mpc_core.policy.interface import Command, Observation, Policy, PolicyInfo, PolicyState
+from deq_mpc_core.solver.solution import Status
+
+Array = NDArray[np.float64]
+
+_LEVEL_GAIN = 4.0
+"""Blind descent: vertical acceleration per error of the vertical speed [1/s]."""
+_FLOOR_MARGIN = 0.5
+"""How far below the take-off height the fence of take-off and landing reaches [m]."""
+_MAX_OBSTACLE_AGE = 0.2
+"""Obstacles are moved on at their velocity for so long after their message [s]; then they are out of date and stand."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is known of the world.
+
+    Attributes:
+        goal: (3,) where to fly [m]; None: unknown.
+        start: (3,) where the flight to the goal begins [m]; None: above the take-off spot.
+        obstacles: (K, 7), see ``Observation``.
+        obstacles_stamp: when they were there [s].
+    """
+
+    goal: Array | None = None
+    start: Array | None = None
+    obstacles: Array = field(default_factory=lambda: np.zeros((0, 7)))
+    obstacles_stamp: float = 0.0
+
+    def obstacles_at(self, t: float) -> Array:
+        """The obstacles (K, 7) at ``t``: straight on from their message."""
+        age = min(max(t - self.obstacles_stamp, 0.0), _MAX_OBSTACLE_AGE)
+        obstacles = self.obstacles.copy()
+        obstacles[:, :3] += age * obstacles[:, 4:7]
+        return obstacles
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one control step did.
+
+    Attributes:
+        t: when [s].
+        setpoint: to send.
+        state, verdict, estimate: flight state, safety verdict, vehicle state (None without one).
+        source: who made the setpoint.
+        info: of the policy; None if none flew.
+        policy_seconds: its computing time; 0 if none flew.
+    """
+
+    t: float
+    setpoint: Setpoint
+    state: FlightState
+    verdict: safety.Verdict
+    estimate: Estimate | None
+    source: Source
+    info: PolicyInfo | None
+    policy_seconds: float
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a policy gave: its command, or the one flown in its stead."""
+
+    command: Command = NO_COMMAND
+    finite: bool = True
+    solved: bool = True
+    info: PolicyInfo | None = None
+    seconds: float = 0.0
+
+
+class Pilot:
+    """Connects the flight side's parts. It keeps their states: estimator, flight, safety memory and a warm start."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        hover_policy: Policy,
+        config: ControllerConfig,
+        thrust_map: ThrustMap,
+        auto: bool = False,
+        state: FlightState | None = None,
+    ) -> None:
+        """A pilot on the ground, or wherever ``state`` says.
+
+        Args:
+            policy: flies to the goal.
+            hover_policy: takes off, hovers and lands; the straight-line one.
+            config: constants.
+            thrust_map: of the vehicle.
+            auto: one flight to the goal and down, without any request.
+            state: where the flight stands.
+        """
+        self.estimator = Estimator(config.estimator)
+        self.state = state or FlightState()
+        self._policies = {Source.POLICY: policy, Source.HOVER: hover_policy, Source.GROUND_HOVER: hover_policy}
+        self._config = config
+        self._thrust_map = thrust_map
+        self._auto = auto
+        self._memory = safety.Memory()
+        self._last = _Outcome()
+        self._warm: tuple[Policy, PolicyState] | None = None
+
+    def warm_up(self) -> None:
+        """Run every policy once: compiles what is compiled on first use."""
+        x = np.zeros(cf.NX)
+        x[2], x[cf.THRUST] = 1.0, cf.hover_thrust()
+        obstacles = np.array([[5.0, 5.0, 1.0, 0.1, 0.0, 0.0, 0.0]])
+        for policy in dict.fromkeys(self._policies.values()):
+            state: PolicyState | None = None
+            for t in (0.0, 0.01):
+                state = policy.step(Observation(t, x, np.array([0.5, 0.0, 1.0]), obstacles), state)[1]
+
+    def add_pose(self, stamp: float, pos: ArrayLike, quat: ArrayLike, received: float) -> Gate:
+        """A mocap pose, see ``Estimator.add_pose``. On the ground a jump is a vehicle put elsewhere: start anew."""
+        gate = self.estimator.add_pose(stamp, pos, quat, received)
+        if gate is Gate.JUMP and self.state.mode in (Mode.IDLE, Mode.READY):
+            self.estimator.reset()
+            gate = self.estimator.add_pose(stamp, pos, quat, received)
+        return gate
+
+    def step(
+        self,
+        now: float,
+        world: Surroundings,
+        vehicle: VehicleStatus,
+        requests: frozenset[Request] = frozenset(),
+        late: bool = False,
+    ) -> Step:
+        """One control step at ``now`` [s]; ``late``: the last one missed its deadline."""
+        estimate = self.estimator.estimate(now)
+        verdict, ready = self._judge(now, estimate, vehicle, late)
+        self.state = flight.advance(
+            self.state,
+            FlightInputs(
+                t=now,
+                pos=None if estimate is None else estimate.x[cf.POS],
+                vel=None if estimate is None else estimate.x[cf.VEL],
+                ready=ready,
+                armed=vehicle.armed,
+                action=verdict.action,
+                reason=verdict.reason.value,
+                requests=requests,
+                goal=world.goal,
+                start=world.start,
+                auto=self._auto,
+            ),
+            self._config.flight,
+        )
+        self.estimator.grounded = not self.state.airborne
+        reference = flight.reference(self.state, now, world.goal, self._config.flight)
+        self._last = self._act(reference, now, estimate, world)
+        setpoint = self._setpoint(reference.source, self._last.command)
+        self.estimator.add_command(now, setpoint.command)
+        last = self._last
+        return Step(now, setpoint, self.state, verdict, estimate, reference.source, last.info, last.seconds)
+
+    def _judge(
+        self, now: float, estimate: Estimate | None, vehicle: VehicleStatus, late: bool
+    ) -> tuple[safety.Verdict, bool]:
+        """Safety verdict, and whether the vehicle may arm."""
+        config = self._config.safety
+        facts = safety.Facts(
+            t=now,
+            pose_age=inf if estimate is None else estimate.age,
+            pos=None if estimate is None else estimate.x[cf.POS],
+            rpy=None if estimate is None else estimate.x[cf.RPY],
+            link_age=vehicle.age,
+            voltage=vehicle.voltage,
+            vehicle_fault=bool(vehicle.fault),
+            command_finite=self._last.finite,
+            solver_ok=self._last.solved,
+            late=late,
+        )
+        self._memory = safety.remember(self._memory, facts, config)
+        may_arm = safety.may_arm(facts, config)
+        if self.state.mode in flight.IN_FLIGHT:
+            return safety.check(facts, self._memory, config), False
+        return may_arm, may_arm.action is safety.Action.NONE
+
+    def _act(self, reference: Reference, now: float, estimate: Estimate | None, world: Surroundings) -> _Outcome:
+        """The command of whoever flies."""
+        policy = self._policies.get(reference.source)
+        if policy is None or estimate is None or reference.goal is None:
+            self._warm = None
+            command = self._descend(estimate) if reference.source is Source.DESCEND else NO_COMMAND
+            return _Outcome(command)
+        hovering = reference.source is not Source.POLICY
+        observation = Observation(
+            t=now,
+            x=estimate.x,
+            goal=reference.goal,
+            obstacles=np.zeros((0, 7)) if hovering else world.obstacles_at(now),
+            model_params=estimate.model_params(),
+            fence=self._hover_fence() if hovering else None,
+        )
+        warm = self._warm[1] if self._warm is not None and self._warm[0] is policy else None
+        began = perf_counter()
+        command, state, info = policy.step(observation, warm)
+        seconds = perf_counter() - began
+        finite, solved = safety.is_finite(command), info.status != Status.NUMERICAL_FAILURE
+        if not (finite and solved):  # fly on with the last command; safety counts how often
+            self._warm = None
+            command = self._last.command if self._last.command is not NO_COMMAND else self._descend(estimate)
+        else:
+            self._warm = (policy, state)
+        if reference.source is Source.GROUND_HOVER:
+            command = command._replace(roll=0.0, pitch=0.0, yaw_rate=0.0)
+        return _Outcome(command, finite, solved, info, seconds)
+
+    def _descend(self, estimate: Estimate | None) -> Command:
+        """Level, sinking at a constant speed as far as the prediction knows it; slightly below hover without one."""
+        gravity = cf.attitude_models().gravity
+        if estimate is None:
+            return Command(0.0, 0.0, 0.0, 0.9 * cf.hover_thrust())
+        params = estimate.model_params()
+        up = _LEVEL_GAIN * (-self._config.flight.descend_speed - estimate.x[5])
+        force = params[0] * min(max(up, -0.4 * gravity), 0.2 * gravity)
+        return Command(0.0, 0.0, 0.0, cf.hover_thrust(params) + force)
+
+    def _hover_fence(self) -> Array:
+        """The safety fence, open to below the floor: what take-off and landing may use."""
+        config = self._config.safety
+        fence = np.array([config.fence_low, config.fence_high])
+        if self.state.home is not None:
+            fence[0, 2] = self.state.home[2] - _FLOOR_MARGIN
+        return fence
+
+    def _setpoint(self, source: Source, command: Command) -> Setpoint:
+        """The setpoint with its command limited and rounded to what the radio's integer carries."""
+        if source is Source.EMERGENCY:
+            return Setpoint(SetpointKind.EMERGENCY)
+        if source is Source.OFF:
+            return Setpoint(SetpointKind.OFF, arm=self.state.mode is Mode.ARMED)
+        limited = safety.limit_command(command, self._thrust_map.force_max, self._config.safety)
+        sent = command_from_rpyt(rpyt_from_command(limited, self._thrust_map), self._thrust_map)
+        return Setpoint(SetpointKind.FLY, sent, arm=True)

@@ -1,0 +1,221 @@
+"""The control step against the simulated vehicle in lockstep: a whole flight, and every failure down to the ground."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from deq_mpc_controller.conversions import load_thrust_map
+from deq_mpc_controller.flight import Mode, Request, Source
+from deq_mpc_controller.pilot import Pilot, Step, Surroundings
+from deq_mpc_controller.settings import controller_config
+from deq_mpc_controller.vehicle_io import SetpointKind, VehicleStatus
+from deq_mpc_core.policy import load_policy
+from deq_mpc_core.policy.interface import Command, Observation, PolicyInfo
+from deq_mpc_core.rotations import quat_from_rpy
+from deq_mpc_core.solver.solution import Status
+from deq_mpc_sim.parameters import perturb, plant_config, world_config
+from deq_mpc_sim.vehicle import Vehicle
+
+PERIOD = 0.01
+HOME, START, GOAL = np.array([-0.6, 0.3, 0.0]), np.array([-0.6, 0.3, 0.8]), np.array([0.7, 0.0, 1.0])
+HEALTHY = VehicleStatus(armed=True, voltage=4.0, age=0.02)
+THRUST_MAP = load_thrust_map("cf21_legacy_props", "2025.09")
+STRAIGHT = load_policy("straight-line")
+
+
+class BrokenPolicy:
+    """Straight to the goal at first; broken from its ``after``-th step on."""
+
+    def __init__(self, after: int, command: Command, status: Status) -> None:
+        self.dt, self.horizon = STRAIGHT.dt, STRAIGHT.horizon
+        self.after, self.command, self.status, self.count = after, command, status, 0
+
+    def step(self, obs: Observation, state: object) -> tuple[Command, object, PolicyInfo]:
+        self.count += 1
+        command, state, info = STRAIGHT.step(obs, state)
+        if self.count <= self.after:
+            return command, state, info
+        return self.command, state, PolicyInfo(self.status, info.plan)
+
+
+class Flight:
+    """A pilot and a vehicle taking turns; poses come noisy and 10 ms late unless ``seen`` says no."""
+
+    def __init__(self, policy: object = STRAIGHT, hover_policy: object = STRAIGHT, seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+        parameters = perturb(plant_config().parameters(), world_config().disturbances, self.rng)
+        self.vehicle = Vehicle(parameters)
+        self.vehicle.reset(HOME)
+        self.pilot = Pilot(policy, hover_policy, controller_config(), THRUST_MAP, auto=True)
+        self.world = Surroundings(goal=GOAL, start=START)
+        self.steps: list[Step] = []
+        self.impact = 0.0
+        self.fly_began: float | None = None
+        self._pose: tuple[float, np.ndarray, np.ndarray] | None = None
+
+    def run(
+        self,
+        until: Callable[[Step], bool],
+        seen: Callable[[float], bool] = lambda since_fly: True,
+        status: Callable[[float], VehicleStatus] = lambda since_fly: HEALTHY,
+        limit: float = 30.0,
+    ) -> Step:
+        """Fly until a step satisfies ``until``; ``seen`` and ``status`` get the seconds since FLY began, -1 before."""
+        while True:
+            t, truth = self.vehicle.t, self.vehicle.truth
+            since_fly = -1.0 if self.fly_began is None else t - self.fly_began
+            if self._pose is not None and seen(since_fly):
+                self.pilot.add_pose(*self._pose, t)
+            noisy = quat_from_rpy(truth.rpy + self.rng.normal(0.0, 0.005, 3))
+            self._pose = (t, truth.pos + self.rng.normal(0.0, 0.001, 3), noisy)
+            step = self.pilot.step(t, self.world, status(since_fly))
+            self.steps.append(step)
+            if step.state.mode is Mode.FLY and self.fly_began is None:
+                self.fly_began = t
+            if until(step):
+                return step
+            assert t < limit, f"still {step.state.mode} after {limit} s"
+            self.vehicle.step(PERIOD, step.setpoint.command)
+            if self.vehicle.truth.pos[2] < 0.05:
+                self.impact = max(self.impact, -truth.vel[2])
+
+    def settle(self) -> None:
+        """Let the vehicle come to rest with the motors as the pilot left them."""
+        for _ in range(150):
+            self.run(lambda step: True)
+            self.vehicle.step(PERIOD, self.steps[-1].setpoint.command)
+            self.impact = max(self.impact, -self.vehicle.truth.vel[2])
+
+    def modes(self) -> list[Mode]:
+        modes = [step.state.mode for step in self.steps]
+        return [mode for mode, before in zip(modes, [None, *modes], strict=False) if mode is not before]
+
+
+def landed(step: Step) -> bool:
+    return step.state.mode is Mode.FAULT or step.state.flown
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_takes_off_flies_to_the_goal_and_lands(seed: int) -> None:
+    flight = Flight(seed=seed)
+    flight.run(landed)
+    assert flight.modes() == [Mode.IDLE, Mode.READY, Mode.ARMED, Mode.TAKEOFF, Mode.FLY, Mode.LAND, Mode.IDLE]
+    assert flight.impact < 0.7
+    np.testing.assert_allclose(flight.vehicle.truth.pos, [*GOAL[:2], 0.0], atol=0.1)
+    last_of_fly = [step for step in flight.steps if step.state.mode is Mode.FLY][-1]
+    assert np.linalg.norm(last_of_fly.estimate.x[:3] - GOAL) < 0.15
+    flight.settle()
+    assert flight.steps[-1].setpoint.kind is SetpointKind.OFF
+    assert not flight.steps[-1].setpoint.arm
+
+
+def test_a_short_dropout_ends_in_a_safe_landing() -> None:
+    flight = Flight()
+    step = flight.run(landed, seen=lambda since_fly: not 0.5 < since_fly < 1.0)
+    assert step.state.failure == "no mocap pose"
+    sources = {step.source for step in flight.steps if step.state.mode is Mode.LAND}
+    assert sources == {Source.DESCEND, Source.HOVER}
+    assert flight.impact < 0.7
+    assert flight.vehicle.truth.pos[2] < 0.06
+
+
+def test_a_dropout_too_short_to_matter_is_flown_through() -> None:
+    flight = Flight()
+    step = flight.run(landed, seen=lambda since_fly: not 0.5 < since_fly < 0.65)
+    assert step.state.failure == ""
+    assert flight.steps[-1].state.mode is Mode.IDLE
+
+
+def test_mocap_that_never_returns_ends_on_the_ground_with_the_motors_off() -> None:
+    flight = Flight()
+    step = flight.run(landed, seen=lambda since_fly: since_fly < 0.5)
+    assert step.state.mode is Mode.FAULT
+    flight.settle()
+    assert flight.vehicle.truth.pos[2] < 0.06
+    assert flight.impact < 3.0  # a fall from less than half a metre
+    assert flight.steps[-1].setpoint.kind is SetpointKind.OFF
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "reason"),
+    [
+        (Command(np.nan, 0.0, 0.0, 0.3), Status.CONVERGED, "the policy's command is not finite"),
+        (Command(0.4, 0.4, 0.0, 0.4), Status.NUMERICAL_FAILURE, "the solver failed"),
+    ],
+)
+def test_a_broken_policy_ends_in_a_landing_by_the_other_one(command: Command, status: Status, reason: str) -> None:
+    flight = Flight(BrokenPolicy(50, command, status))
+    step = flight.run(landed)
+    assert step.state.failure == reason
+    assert flight.impact < 0.7
+    for step in flight.steps:
+        assert np.isfinite(step.setpoint.command).all()
+
+
+def test_when_no_policy_answers_it_descends_level() -> None:
+    broken = Command(np.nan, np.nan, np.nan, np.nan)
+    flight = Flight(BrokenPolicy(50, broken, Status.CONVERGED), BrokenPolicy(280, broken, Status.CONVERGED))
+    flight.run(landed)
+    assert Source.DESCEND in {step.source for step in flight.steps}
+    flight.settle()
+    assert flight.vehicle.truth.pos[2] < 0.06
+    assert flight.impact < 1.5
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "mode"),
+    [
+        (VehicleStatus(True, 4.0, 0.02, "tumbled"), "the vehicle reports a fault", Mode.FAULT),
+        (VehicleStatus(True, 4.0, 0.7), "no word from the vehicle", Mode.LAND),
+    ],
+)
+def test_vehicle_trouble_in_the_air(status: VehicleStatus, reason: str, mode: Mode) -> None:
+    flight = Flight()
+    step = flight.run(
+        lambda step: step.state.mode in (Mode.FAULT, Mode.LAND),
+        status=lambda since_fly: status if since_fly > 0.5 else HEALTHY,
+    )
+    assert step.state.mode is mode
+    assert step.state.failure == reason
+
+
+def test_emergency_request_in_the_air() -> None:
+    flight = Flight()
+    flight.run(lambda step: step.state.mode is Mode.FLY)
+    step = flight.pilot.step(flight.vehicle.t, flight.world, HEALTHY, frozenset({Request.EMERGENCY}))
+    assert step.setpoint.kind is SetpointKind.EMERGENCY
+    assert flight.pilot.step(flight.vehicle.t + 1.0, flight.world, HEALTHY).setpoint.kind is SetpointKind.EMERGENCY
+
+
+def test_does_not_start_without_pose_goal_or_battery() -> None:
+    def mode_after(world: Surroundings, vehicle: VehicleStatus, poses: bool) -> Mode:
+        pilot = Pilot(STRAIGHT, STRAIGHT, controller_config(), THRUST_MAP, auto=True)
+        for t in np.arange(0.0, 0.2, PERIOD):
+            if poses:
+                pilot.add_pose(t, HOME, [0.0, 0.0, 0.0, 1.0], t)
+            step = pilot.step(t, world, vehicle)
+        return step.state.mode
+
+    ready = Surroundings(goal=GOAL, start=START)
+    assert mode_after(ready, HEALTHY, poses=True) is Mode.TAKEOFF
+    assert mode_after(ready, HEALTHY, poses=False) is Mode.IDLE
+    assert mode_after(Surroundings(), HEALTHY, poses=True) is Mode.READY
+    assert mode_after(ready, VehicleStatus(True, 3.4, 0.02), poses=True) is Mode.IDLE
+
+
+def test_a_vehicle_carried_elsewhere_before_arming_is_believed() -> None:
+    pilot = Pilot(STRAIGHT, STRAIGHT, controller_config(), THRUST_MAP)
+    pilot.add_pose(0.0, [0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], 0.0)
+    pilot.step(0.0, Surroundings(), HEALTHY)
+    pilot.add_pose(0.01, [1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], 0.01)
+    estimate = pilot.step(0.01, Surroundings(), HEALTHY).estimate
+    assert estimate is not None
+    assert estimate.x[0] == 1.0
+
+
+def test_obstacles_move_on_between_messages_but_not_for_ever() -> None:
+    world = Surroundings(obstacles=np.array([[0.0, 0.0, 1.0, 0.1, 0.5, 0.0, -0.5]]), obstacles_stamp=10.0)
+    np.testing.assert_allclose(world.obstacles_at(10.1)[0, :3], [0.05, 0.0, 0.95])
+    np.testing.assert_allclose(world.obstacles_at(10.2), world.obstacles_at(99.0))
+    np.testing.assert_array_equal(world.obstacles_at(9.0), world.obstacles)
