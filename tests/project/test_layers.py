@@ -1,14 +1,18 @@
-"""Who may import what: the part of the layers that import-linter's contracts cannot name."""
+"""Who may import what, beyond what import-linter's contracts can say; and that it gets installed."""
 
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-SOURCES = Path(__file__).parents[2] / "ros2_ws/src"
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "ros2_ws/src"
 PACKAGES = ("deq_mpc_core", "deq_mpc_controller", "deq_mpc_sim")
 ROS = {
     "ament_index_python",
@@ -55,3 +59,22 @@ def test_the_scan_sees_imports_of_every_form(tmp_path: Path) -> None:
 def test_ros_is_imported_in_nodes_and_ros_modules_only(path: Path) -> None:
     if not is_ros_module(path):
         assert not ROS & set(imports(path))
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_what_the_sources_import_is_pinned() -> None:
+    lines = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "requirements").glob("*.txt"))
+    pinned = {canonical(name) for name in re.findall(r"^([\w.-]+)==", lines, flags=re.MULTILINE)}
+    distributions = packages_distributions()
+    sources = [
+        *modules(),
+        *SOURCES.glob("*/setup.py"),
+        *(ROOT / "scripts").glob("*.py"),
+        *(ROOT / "tests").rglob("*.py"),
+    ]
+    imported = {name for path in sources for name in imports(path)} - {*sys.stdlib_module_names, *PACKAGES}
+    assert {"numpy", "pytest", "torch"} <= imported
+    assert [name for name in sorted(imported) if not pinned & set(map(canonical, distributions[name]))] == []
