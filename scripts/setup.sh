@@ -81,7 +81,9 @@ install_packages() {
   local options=()
   say '3/5 the deq-mpc command'
   for package in "${PACKAGES[@]}"; do options+=(-e "ros2_ws/src/$package"); done
-  logged "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps --no-build-isolation "${options[@]}"
+  # An older pip would run setup.py itself, whose settings are colcon's and hide the command from .venv/bin.
+  logged "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps --no-build-isolation --use-pep517 \
+    "${options[@]}"
 }
 
 build_workspace() {
