@@ -98,7 +98,9 @@ def test_nodes_get_parameters_and_environment(install: Install, tmp_path: Path) 
     node = install("n", script, uri="udp://127.0.0.1:19850", count=3, ratio=1.0, policy="1")
     assert ros_launch.launch([node], {"MORE": "more"}) == 0
     seen = yaml.safe_load((tmp_path / "seen.yaml").read_text())
-    assert seen == {"n": {"ros__parameters": {"uri": "udp://127.0.0.1:19850", "count": 3, "ratio": 1.0, "policy": "1"}}}
+    assert seen == {
+        "/**": {"ros__parameters": {"uri": "udp://127.0.0.1:19850", "count": 3, "ratio": 1.0, "policy": "1"}}
+    }
 
 
 def test_nothing_starts_if_an_executable_is_missing(waiting: Callable[[str], Node], tmp_path: Path) -> None:

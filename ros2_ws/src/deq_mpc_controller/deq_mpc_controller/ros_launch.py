@@ -95,7 +95,7 @@ def node_command(node: Node, folder: Path) -> list[str]:
         command += ["--params-file", str(path)]
     if node.parameters:
         path = folder / f"{node.name or node.executable}.yaml"
-        content = {node.name or "/**": {"ros__parameters": dict(node.parameters)}}
+        content = {"/**": {"ros__parameters": dict(node.parameters)}}
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
         command += ["--params-file", str(path)]
     return command
