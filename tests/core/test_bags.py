@@ -56,7 +56,7 @@ def copy_bag(
 
 
 def test_finds_folders_and_lone_files_but_not_recordings_under_way(record: Record, flight: Any, tmp_path: Path) -> None:
-    bag = record(flight, "bags/a/flight")
+    bag = record(flight, "bags/a/flight.mcap")  # a folder, whatever its name
     (tmp_path / "bags/lone").mkdir()
     lone = shutil.copy(next(bag.glob("*.mcap")), tmp_path / "bags/lone/other.mcap")
     shutil.copytree(bag, tmp_path / "bags/.hidden.partial/flight")

@@ -129,8 +129,8 @@ def find_bags(roots: Iterable[Path]) -> list[Path]:
             bags.add(root)
             continue
         folders = {path.parent for path in root.rglob("metadata.yaml")}
-        lone = (path for suffix in ("*.mcap", "*.db3") for path in root.rglob(suffix) if path.parent not in folders)
-        found = (*folders, *lone)
+        files = (path for suffix in ("*.mcap", "*.db3") for path in root.rglob(suffix) if path.is_file())
+        found = (*folders, *(path for path in files if path.parent not in folders))
         bags.update(bag for bag in found if not any(part.startswith(".") for part in bag.relative_to(root).parts))
     if not bags:
         raise UserError(f"no rosbag in {', '.join(map(str, roots))}; record some, e.g. with `deq-mpc expert`")
