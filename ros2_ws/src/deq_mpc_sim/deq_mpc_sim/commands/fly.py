@@ -1,0 +1,190 @@
+"""``deq-mpc fly``: one flight over ROS, in real time, from take-off to the verdict."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from deq_mpc_core.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from deq_mpc_sim.referee import Verdict
+
+LOOPBACK = "127.0.0.1"
+DOMAINS = range(1, 102)
+"""ROS domains whose ports lie below the ephemeral ones on every system."""
+EXIT_INTERRUPTED = 130
+
+
+def fly(
+    seed: Annotated[int, typer.Option(help="Of scene and disturbances.")] = 0,
+    policy: Annotated[str, typer.Option(help="Checkpoint's path, default, expert or straight-line.")] = "default",
+    obstacles: Annotated[str, typer.Option(help="static, moving or adversarial.")] = "static",
+    radius: Annotated[float, typer.Option(help="Of the spheres of a clutter [m].")] = 0.15,
+    scene: Annotated[str, typer.Option(help="clutter, gate or pocket.")] = "clutter",
+    uri: Annotated[str | None, typer.Option(help="Crazyflie to fly; default: a simulated one.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder that receives the flight's folder.")] = Path("flights"),
+) -> None:
+    """Fly to the goal through virtual obstacles; the verdict, as JSON, is the last line on stdout.
+
+    Exit status: 0 for a success, 1 for a failed flight, 2 for input that cannot be used.
+    """
+    from deq_mpc_controller import ros_launch
+    from deq_mpc_controller.launch_file import read_launch_file
+    from deq_mpc_sim.flight_folder import read_verdict
+
+    _check_scene(scene, obstacles, radius, seed)
+    _check_policy(policy)
+    simulated = uri is None or uri.startswith("udp://")
+    address = _free_udp_uri() if uri is None else uri
+    if simulated:
+        _check_port_is_free(address)
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{scene}-{obstacles}-seed{seed}"
+    arguments = {
+        "uri": address,
+        "policy": policy,
+        "seed": str(seed),
+        "obstacles": obstacles,
+        "scene": scene,
+        "radius": repr(radius),
+        "sim": str(simulated).lower(),
+        "out": str(out),
+        "name": name,
+    }
+    _check_folder(out)
+    ros_launch.use_workspace()
+    launch_file = read_launch_file(ros_launch.find_launch_file("fly"))
+    nodes = launch_file.resolve(arguments, ros_launch.find_share)
+    with _stdout_to_stderr():
+        status = ros_launch.launch(nodes, _private_network() if simulated else {})
+    verdict = read_verdict(out / name)
+    if verdict is None:  # the node that gave up has said why
+        raise typer.Exit(status or 1)
+    _show(verdict)
+    typer.echo(verdict.to_json())
+    raise typer.Exit(status if status == EXIT_INTERRUPTED else int(not verdict.success))
+
+
+def _check_scene(scene: str, obstacles: str, radius: float, seed: int) -> None:
+    from deq_mpc_sim.scenes import make_scene
+
+    make_scene(scene, obstacles, radius, seed, 0)
+
+
+def _check_policy(policy: str) -> None:
+    """Refuse a checkpoint that is missing or damaged before anything starts."""
+    from deq_mpc_core.checkpoint import default_checkpoint, load_checkpoint
+    from deq_mpc_core.policy import BUILT_IN
+
+    if policy == "default":
+        load_checkpoint(default_checkpoint(), task="crazyflie")
+    elif policy not in BUILT_IN:
+        load_checkpoint(Path(policy), task="crazyflie")
+
+
+def _check_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror}); choose another folder with --out") from error
+    if not os.access(out, os.W_OK):
+        raise UserError(f"{out}: cannot be written; choose another folder with --out")
+
+
+def _free_udp_uri() -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((LOOPBACK, 0))
+        return f"udp://{LOOPBACK}:{probe.getsockname()[1]}"
+
+
+def _check_port_is_free(uri: str) -> None:
+    """Refuse the address of a simulated Crazyflie that is none of this machine's or taken."""
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UserError(f"{uri}: is no address ({error}); write it as udp://{LOOPBACK}:19850") from error
+    if not host or not port:
+        raise UserError(f"{uri}: has no host or no port; write it as udp://{LOOPBACK}:19850")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(f"{uri}: cannot be used ({error.strerror}); choose another port, or no --uri") from error
+
+
+def _private_network() -> Mapping[str, str]:
+    """ROS settings under which the flight's nodes see each other and nothing else does."""
+    return {"ROS_DOMAIN_ID": str(_free_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
+def _free_domain() -> int:
+    """A ROS domain in which no participant holds the first unicast port (RTPS: 7410 + 250 domain)."""
+    domains = random.sample(DOMAINS, len(DOMAINS))
+    for domain in domains:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", 7410 + 250 * domain))
+            except OSError:
+                continue
+        return domain
+    return domains[0]
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """What the nodes print goes to stderr: stdout is the verdict's."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+def _show(verdict: Verdict) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(_table(verdict))
+
+
+def _table(verdict: Verdict) -> Table:
+    """The verdict for people."""
+    from rich.table import Table
+
+    def text(value: float | None, form: str) -> str:
+        return "unknown" if value is None else form.format(value)
+
+    policy = verdict.policy_ms
+    outcome = "[bold green]success[/]" if verdict.success else "[bold red]failed[/]"
+    table = Table(title=outcome, title_justify="left", show_header=False)
+    reached = "never" if verdict.time_to_goal_s is None else f"{verdict.time_to_goal_s:.2f} s"
+    table.add_row("goal reached", reached)
+    table.add_row("collisions", str(verdict.collisions))
+    table.add_row("smallest clearance", text(verdict.min_clearance_m, "{:.3f} m"))
+    times = " / ".join(text(value, "{:.2f}") for value in (policy.p50, policy.p99, policy.max))
+    table.add_row("policy p50 / p99 / max", f"{times} ms")
+    table.add_row("deadlines missed", text(verdict.deadline_misses, "{:d}"))
+    table.add_row("bag", verdict.bag)
+    table.add_row("picture", verdict.picture)
+    return table
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``fly`` to ``app``."""
+    app.command("fly")(fly)
