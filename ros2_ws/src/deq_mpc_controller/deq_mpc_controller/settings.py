@@ -7,6 +7,7 @@ from functools import cache
 from deq_mpc_controller.estimate import EstimatorConfig
 from deq_mpc_controller.flight import FlightConfig
 from deq_mpc_controller.safety import SafetyConfig
+from deq_mpc_controller.vehicle_io import LinkConfig
 from deq_mpc_core.config import Config, load_config
 
 
@@ -16,6 +17,7 @@ class ControllerConfig(Config):
     estimator: EstimatorConfig
     safety: SafetyConfig
     flight: FlightConfig
+    link: LinkConfig
 
 
 @cache
