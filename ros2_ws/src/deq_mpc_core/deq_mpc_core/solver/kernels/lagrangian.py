@@ -117,10 +117,15 @@ def linearise(data, tau, duals, mu, model):
 
 @jit
 def update_multipliers(data, tau, duals, mu, vectors):
-    """lambda <- max(0, lambda + mu h), eta <- eta + mu k in place; returns (max |k|, max h^+) in scaled units."""
+    """lambda <- max(0, lambda + mu h), eta <- eta + mu k in place; returns (max |k|, max h^+) in scaled units.
+
+    Multipliers of what is no constraint, on x_0 and for spheres switched off, become zero.
+    """
     horizon = tau.shape[0]
     out = vectors[5]
     dynamics, violation = 0.0, 0.0
+    duals.lower[0, :NX] = 0.0
+    duals.upper[0, :NX] = 0.0
     for t in range(horizon):
         z = tau[t]
         for i in range(NX if t == 0 else 0, NZ):
@@ -130,12 +135,13 @@ def update_multipliers(data, tau, duals, mu, vectors):
             h = (data.lower[t, i] - z[i]) / SCALE[i]
             violation = max(violation, h)
             duals.lower[t, i] = max(0.0, duals.lower[t, i] + mu * h)
-        if HAS_POSITION and t > 0:
-            for j in range(data.radii.shape[0]):
-                if data.radii[j] > 0.0:
-                    h = data.radii[j] - to_centre(z, data.centres[t, j])[3]
-                    violation = max(violation, h)
-                    duals.sphere[t, j] = max(0.0, duals.sphere[t, j] + mu * h)
+        for j in range(data.radii.shape[0]):
+            if HAS_POSITION and t > 0 and data.radii[j] > 0.0:
+                h = data.radii[j] - to_centre(z, data.centres[t, j])[3]
+                violation = max(violation, h)
+                duals.sphere[t, j] = max(0.0, duals.sphere[t, j] + mu * h)
+            else:
+                duals.sphere[t, j] = 0.0
         if t + 1 < horizon:
             rk4(z[:NX], z[NX:], data.p, data.dt, vectors, out)
             for i in range(NX):

@@ -17,9 +17,11 @@ CONVERGED, ITERATING, INFEASIBLE, NUMERICAL_FAILURE = 0, 1, 2, 3
 """Values of ``solver.Status``."""
 
 _ARMIJO = 1e-4
-_LENGTHS_TRIED = 8
+_LENGTHS_TRIED = 16
 _INFEASIBLE_AT = 100.0
-"""A stationary point of L at the largest penalty whose violation is this many tolerances is called infeasible."""
+_NO_PROGRESS = 0.9
+"""A stationary point of L at the largest penalty is called infeasible where its residual is _INFEASIBLE_AT tolerances
+and more than _NO_PROGRESS of the one before the last multiplier update."""
 
 
 @jit
@@ -86,9 +88,18 @@ def newton(data, tau, duals, mu, steps, tolerance, model, riccati, step, trial):
 
 
 @jit
-def _data_finite(data, tau, duals):
+def _sound(data, tau, duals, penalty):
+    """Whether every number can be computed with; a bound may be infinite on its own side."""
+    for value in data.lower.flat:
+        if not value < np.inf:
+            return False
+    for value in data.upper.flat:
+        if not value > -np.inf:
+            return False
     return (
-        all_finite(data.x_init)
+        penalty > 0.0
+        and math.isfinite(data.dt)
+        and all_finite(data.x_init)
         and all_finite(data.x_ref)
         and all_finite(data.u_ref)
         and all_finite(data.q)
@@ -98,7 +109,19 @@ def _data_finite(data, tau, duals):
         and all_finite(data.p)
         and all_finite(tau)
         and all_finite(duals.eta)
+        and all_finite(duals.lower)
+        and all_finite(duals.upper)
+        and all_finite(duals.sphere)
     )
+
+
+@jit
+def _replace_nonfinite(a):
+    """Zero in place of NaN and infinity."""
+    flat = a.reshape(-1)
+    for i in range(flat.size):
+        if not math.isfinite(flat[i]):
+            flat[i] = 0.0
 
 
 @jit
@@ -110,28 +133,36 @@ def solve_one(data, tau, duals, penalty, options, out):
     mu = min(penalty, options.penalty_max)
     out[0], out[1], out[2], out[3], out[4], out[5] = NUMERICAL_FAILURE, np.inf, np.inf, np.inf, 0.0, 0.0
     out[6], out[7] = mu, mu
-    if not _data_finite(data, tau, duals):
+    if not _sound(data, tau, duals, penalty):
+        _replace_nonfinite(tau)
+        _replace_nonfinite(duals.eta)
+        _replace_nonfinite(duals.lower)
+        _replace_nonfinite(duals.upper)
+        _replace_nonfinite(duals.sphere)
         return
     model, riccati = workspace(tau.shape[0])
     step, trial = np.empty_like(tau), np.empty_like(tau)
     for i in range(NX):
         tau[0, i] = data.x_init[i]
+    residual, before = np.inf, np.inf
     for iteration in range(options.al_iterations):
         decrement, done, ok = newton(
             data, tau, duals, mu, options.newton_steps, options.newton_tolerance, model, riccati, step, trial
         )
-        out[1], out[2] = update_multipliers(data, tau, duals, mu, model.vectors)
-        out[3], out[4], out[6] = decrement, iteration + 1, mu
         out[5] += done
-        mu = min(mu * options.penalty_growth, options.penalty_max)
-        out[7] = mu
         if not ok:
             return
-        if max(out[1], out[2]) < options.tolerance and decrement < options.tolerance**2:
+        out[1], out[2] = update_multipliers(data, tau, duals, mu, model.vectors)
+        out[3], out[4], out[6] = decrement, iteration + 1, mu
+        mu = min(mu * options.penalty_growth, options.penalty_max)
+        out[7] = mu
+        residual, before = max(out[1], out[2]), residual
+        if residual < options.tolerance and decrement < options.tolerance**2:
             out[0] = CONVERGED
             return
     stuck = out[6] >= options.penalty_max and out[3] < options.tolerance
-    out[0] = INFEASIBLE if stuck and max(out[1], out[2]) > _INFEASIBLE_AT * options.tolerance else ITERATING
+    stuck = stuck and residual > _INFEASIBLE_AT * options.tolerance and residual > _NO_PROGRESS * before
+    out[0] = INFEASIBLE if stuck else ITERATING
 
 
 @jit
