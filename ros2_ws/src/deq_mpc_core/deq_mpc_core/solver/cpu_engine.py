@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deq_mpc_core.models.model import Model
 from deq_mpc_core.solver.arrays import Data, Duals, Gradients, Options
-from deq_mpc_core.solver.engine import check_shapes
+from deq_mpc_core.solver.engine import check_shapes, zero_failures
 from deq_mpc_core.solver.generate import load_kernels
 from deq_mpc_core.solver.solution import Array, Solution, SolverOptions, SolverState
 
@@ -74,7 +74,9 @@ class CpuEngine:
         state = solution.state
         work = (data, state.tau, state.duals, solution.penalty, exact, g, np.empty_like(g), grads, how)
         self._over_batch(self._kernels.adjoint.adjoint_range, tau_bar.shape[0], *work)
-        return grads, how.astype(np.int64)
+        kinds = how.astype(np.int64)
+        zero_failures(grads, kinds, solution)
+        return grads, kinds
 
 
 def _options(options: SolverOptions) -> Options:

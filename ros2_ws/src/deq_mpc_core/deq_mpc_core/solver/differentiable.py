@@ -3,7 +3,8 @@
     tau, solution = solve(engine, data, state, options)
 
 The gradient rule is the implicit function theorem at the returned iterate (``kernels/adjoint.py``). It covers every
-array of the problem but the model parameters; the warm start is a constant. A gradient that would be dropped is refused.
+array of the problem but the model parameters; the warm start is a constant. Gradients that would be dropped are
+refused.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from deq_mpc_core.solver.arrays import Data, Gradients
 from deq_mpc_core.solver.engine import Engine
-from deq_mpc_core.solver.solution import AdjointKind, Solution, SolverOptions, SolverState, Status
+from deq_mpc_core.solver.solution import Solution, SolverOptions, SolverState
 
 TensorData: TypeAlias = Data
 """A `Data` of torch tensors, float32 or float64, on any device."""
@@ -39,13 +40,10 @@ class _Rule:
     report: Report | None
 
     def __call__(self, tau_bar: torch.Tensor) -> Gradients:
-        failed = self.solution.status == Status.NUMERICAL_FAILURE
         g = tau_bar.detach().to("cpu", torch.float64).numpy()
         grads, kinds = self.engine.adjoint(self.data, self.solution, g, exact=self.exact)
-        for grad in grads:
-            grad[failed] = 0.0
         if self.report is not None:
-            self.report(np.where(failed, AdjointKind.FAILED, kinds))
+            self.report(kinds)
         return grads
 
 
@@ -73,9 +71,13 @@ def _refuse_dropped_gradients(data: TensorData, state: SolverState) -> None:
             raise ValueError(f"the solver has no gradient with respect to {name} and would drop it; detach it first")
 
 
+def _tensor(a: Any) -> torch.Tensor:
+    return a if isinstance(a, torch.Tensor) else torch.tensor(a)
+
+
 def _float64_copy(a: Any) -> NDArray[np.float64]:
     """A copy, so that the backward pass sees the problem that was solved."""
-    return torch.as_tensor(a).detach().to("cpu", torch.float64, copy=True).numpy()
+    return _tensor(a).detach().to("cpu", torch.float64, copy=True).numpy()
 
 
 def solve(
@@ -96,7 +98,7 @@ def solve(
         ValueError: shapes do not fit together, or ``data.p`` or the state require a gradient.
     """
     _refuse_dropped_gradients(data, state)
-    tensors = [torch.as_tensor(getattr(data, name)) for name in Gradients._fields]
+    tensors = [_tensor(getattr(data, name)) for name in Gradients._fields]
     problem = Data._make(_float64_copy(a) for a in data)._replace(dt=float(data.dt))
     solution = engine.solve(problem, state, options)
     return _Plan.apply(_Rule(engine, problem, solution, exact, report), *tensors), solution

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deq_mpc_core.models.model import Model
 from deq_mpc_core.solver.arrays import Data, Gradients
-from deq_mpc_core.solver.solution import Array, Solution, SolverOptions, SolverState
+from deq_mpc_core.solver.solution import AdjointKind, Array, Solution, SolverOptions, SolverState, Status
 
 
 class Engine(Protocol):
@@ -30,6 +30,13 @@ class Engine(Protocol):
         Returns the gradients and (B,) values of `AdjointKind`.
         """
         ...
+
+
+def zero_failures(grads: Gradients, kinds: NDArray[np.int64], solution: Solution) -> None:
+    """Zero, in place, the gradients of samples whose solve or adjoint failed, and mark them `AdjointKind.FAILED`."""
+    kinds[solution.status == Status.NUMERICAL_FAILURE] = AdjointKind.FAILED
+    for grad in grads:
+        grad[kinds == AdjointKind.FAILED] = 0.0
 
 
 def check_shapes(model: Model, data: Data, state: SolverState) -> None:

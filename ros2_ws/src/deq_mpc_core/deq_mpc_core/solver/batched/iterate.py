@@ -1,0 +1,142 @@
+"""The iteration: Newton steps with line search inside augmented-Lagrangian iterations, each sample at its own pace."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from deq_mpc_core.solver.arrays import Data, Duals
+from deq_mpc_core.solver.batched.lagrangian import QuadraticModel, lagrangian, linearise, update_multipliers
+from deq_mpc_core.solver.batched.riccati import factor, substitute
+from deq_mpc_core.solver.batched.system import System
+from deq_mpc_core.solver.solution import SolverOptions, Status
+
+_ARMIJO = 1e-4
+_LENGTHS_TRIED = 16
+_INFEASIBLE_AT, _NO_PROGRESS = 100.0, 0.9
+
+
+class Iterate(NamedTuple):
+    """Where a solve stands: tau (B, T, nz), multipliers, penalty (B,)."""
+
+    tau: Tensor
+    duals: Duals
+    penalty: Tensor
+
+
+class Outcome(NamedTuple):
+    """The tensors of a `Solution`."""
+
+    state: Iterate
+    status: Tensor
+    dynamics: Tensor
+    violation: Tensor
+    decrement: Tensor
+    al_iterations: Tensor
+    newton_steps: Tensor
+    penalty: Tensor
+
+
+class Minimisation(NamedTuple):
+    """Result of `newton`: tau, the last decrement, the steps done and whether all factorisations succeeded, (B,)."""
+
+    tau: Tensor
+    decrement: Tensor
+    steps: Tensor
+    ok: Tensor
+
+
+def _where(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """a for the samples in the mask (B,), b for the others."""
+    return torch.where(mask.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+
+
+def _slope(system: System, model: QuadraticModel, mu: Tensor, step: Tensor) -> Tensor:
+    """Directional derivative (B,) of L along step."""
+    change = step[:, 1:, : system.nx] - (model.jac @ step[:, :-1, :, None])[..., 0]
+    pull = mu[:, None, None] / system.x_scale**2 * model.shift  # -(eta + mu k) / s
+    return (model.grad * step).sum((1, 2)) - (pull * change).sum((1, 2))
+
+
+def newton(system: System, data: Data, start: Iterate, options: SolverOptions, active: Tensor) -> Minimisation:
+    """At most `options.newton_steps` Gauss-Newton steps on L with backtracking for the samples in the mask."""
+    tau, duals, mu = start
+    value = lagrangian(system, data, tau, duals, mu)
+    decrement = torch.full_like(mu, torch.inf)
+    steps = torch.zeros_like(mu, dtype=torch.int64)
+    ok, running = torch.ones_like(active), active
+    for _ in range(options.newton_steps):
+        model = linearise(system, data, tau, duals, mu)
+        factors, factored = factor(system, model.hess, model.jac, mu)
+        step = substitute(system, factors, model.grad, model.shift, model.jac, mu)
+        slope = _slope(system, model, mu, step)
+        sound = factored & torch.isfinite(slope)
+        ok = ok & (sound | ~running)
+        running = running & sound
+        decrement = torch.where(running, -slope, decrement)
+        steps = steps + running
+        running = running & (decrement > options.newton_tolerance**2)
+        searching, length = running, 1.0
+        for _ in range(_LENGTHS_TRIED):
+            if not searching.any():
+                break
+            trial = tau + length * step
+            new = lagrangian(system, data, trial, duals, mu)
+            accepted = searching & (new <= value + _ARMIJO * length * slope)
+            tau, value = _where(accepted, trial, tau), torch.where(accepted, new, value)
+            searching = searching & ~accepted
+            length *= 0.5
+        running = running & ~searching
+        if not running.any():
+            break
+    return Minimisation(tau, decrement, steps, ok)
+
+
+def _sound(data: Data, start: Iterate) -> Tensor:
+    """Mask (B,) of the samples whose numbers can be computed with; a bound may be infinite on its own side."""
+    arrays = [a for name, a in data._asdict().items() if name not in ("lower", "upper", "dt")]
+    arrays += [start.tau, *start.duals]
+    sound = (start.penalty > 0.0) & math.isfinite(data.dt)
+    sound = sound & torch.stack([torch.isfinite(a).flatten(1).all(1) for a in arrays]).all(0)
+    return sound & (data.lower < torch.inf).flatten(1).all(1) & (data.upper > -torch.inf).flatten(1).all(1)
+
+
+def iterate(system: System, data: Data, start: Iterate, options: SolverOptions) -> Outcome:
+    """Augmented-Lagrangian iterations on a batch; every operation is differentiable, decisions are constants."""
+    active = _sound(data, start)
+    tau = torch.cat([torch.cat([data.x_init, start.tau[:, 0, system.nx :]], -1)[:, None], start.tau[:, 1:]], 1)
+    tau = _where(active, tau, start.tau.nan_to_num(0.0, 0.0, 0.0))
+    duals = Duals._make(a.nan_to_num(0.0, 0.0, 0.0) for a in start.duals)
+    mu = start.penalty.clamp(max=options.penalty_max)
+    status = torch.full_like(mu, Status.NUMERICAL_FAILURE, dtype=torch.int64)
+    dynamics, violation, decrement = (torch.full_like(mu, torch.inf) for _ in range(3))
+    al_iterations, newton_steps = torch.zeros_like(status), torch.zeros_like(status)
+    last_mu = mu
+    residual = before = torch.full_like(mu, torch.inf)
+    for _ in range(options.al_iterations):
+        if not active.any():
+            break
+        result = newton(system, data, Iterate(tau, duals, mu), options, active)
+        tau = result.tau
+        newton_steps = newton_steps + result.steps
+        active = active & result.ok
+        updated, k, h = update_multipliers(system, data, tau, duals, mu)
+        duals = Duals._make(_where(active, new, old) for new, old in zip(updated, duals, strict=True))
+        dynamics, violation = torch.where(active, k, dynamics), torch.where(active, h, violation)
+        decrement = torch.where(active, result.decrement, decrement)
+        al_iterations = al_iterations + active
+        last_mu = torch.where(active, mu, last_mu)
+        mu = torch.where(active, (mu * options.penalty_growth).clamp(max=options.penalty_max), mu)
+        residual, before = torch.maximum(dynamics, violation), torch.where(active, residual, before)
+        small = (residual < options.tolerance) & (decrement < options.tolerance**2)
+        status = torch.where(active & small, Status.CONVERGED, status)
+        active = active & ~small
+    stuck = (last_mu >= options.penalty_max) & (decrement < options.tolerance)
+    infeasible = stuck & (residual > _INFEASIBLE_AT * options.tolerance) & (residual > _NO_PROGRESS * before)
+    status = torch.where(active, torch.where(infeasible, Status.INFEASIBLE, Status.ITERATING), status)
+    return Outcome(
+        Iterate(tau, duals, mu), status, dynamics, violation, decrement, al_iterations, newton_steps, last_mu
+    )
