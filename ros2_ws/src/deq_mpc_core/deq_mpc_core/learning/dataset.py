@@ -21,7 +21,7 @@ from deq_mpc_core.learning.track import hermite
 
 Float32 = NDArray[np.float32]
 Int = NDArray[np.int32]
-FORMAT = 1
+FORMAT = 2
 """Of the cached file and of everything that decides its content; raise it with each change of either."""
 
 

@@ -120,7 +120,8 @@ class _Future:
 def _flown_labels(span: Span, track: Track, config: SampleConfig, spec: SampleSpec) -> tuple[Array, Array]:
     """Times (n,) and labels (n, label_knots, 6) of the samples of a span in which the expert flew."""
     future = _Future(track.motion, span.end, span.goal, config)
-    t = np.arange(span.start, span.end - spec.steps * spec.dt_control + ROUNDING, config.stride)
+    first = span.start + 0.5 * config.window_pos  # before it the smoothing is one-sided and errs several times as much
+    t = np.arange(first, span.end - spec.steps * spec.dt_control + ROUNDING, config.stride)
     t = t[future.covers(t + spec.label_times[-1])]
     query = t[:, None] + spec.label_times
     return t, future.motion(query.ravel()).reshape(*query.shape, 6)
