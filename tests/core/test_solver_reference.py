@@ -128,4 +128,4 @@ def test_reaches_the_optimum_that_ipopt_finds(name: str) -> None:
     excess = cost(data, tau) / cost(data, expected) - 1.0
     assert excess.max() < 1e-4
     constrained = sum((a > 0.0).any(axis=(1, 2)) for a in solution.state.duals[1:])
-    assert (constrained > 0).mean() > 0.5, "the random problems were meant to touch their constraints"
+    assert (constrained > 0).sum() >= 10, "the random problems were meant to touch their constraints"
