@@ -146,7 +146,7 @@ class Trainer:
         norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip))
         if math.isfinite(norm):
             self.optimizer.step()
-        return {**scalars, "loss": float(loss), "gradient_norm": norm, "learning_rate": rate}
+        return {**scalars, "loss": loss.item(), "gradient_norm": norm, "learning_rate": rate}
 
     def _warmup_loss(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         scenario, mpc = batch.scenarios[0], self.policy.mpc
@@ -156,7 +156,7 @@ class Trainer:
         refined = self.network.refine(self.model.encode(scenario), knots, self.network.initial_z(len(scenario.x)))
         error = waypoint_loss(to_world(refined.theta.double(), scenario.x), batch.labels[0], self.config.velocity_weight)
         loss = error + self.config.contraction_weight * refined.penalty.mean()
-        return loss, {"theta_error": float(error), "network_residual": float(refined.residual.mean())}
+        return loss, {"theta_error": error.item(), "network_residual": refined.residual.mean().item()}
 
     def _solver_loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         c = self.config
@@ -176,8 +176,8 @@ class Trainer:
         cold = iterates[: self.policy.alternation.cold_iterations]
         weight = self.config.velocity_weight
         scalars = {
-            "tau_error": float(waypoint_loss(last.tau[..., :NX], label, weight)),
-            "theta_error": float(waypoint_loss(last.theta, label, weight)),
+            "tau_error": waypoint_loss(last.tau[..., :NX], label, weight).item(),
+            "theta_error": waypoint_loss(last.theta, label, weight).item(),
             "network_residual": float(last.network_residual.mean()),
             "dynamics_residual": float(np.median(last.solution.dynamics)),
             "inequality_residual": float(np.median(last.solution.violation)),

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from deq_mpc_core.models.crazyflie import NU, NX, crazyflie_model, hover_thrust, nominal_params
-from deq_mpc_core.networks.waypoints import Context, WaypointNetwork
+from deq_mpc_core.networks.dimensions import TOKEN_SIZE
+from deq_mpc_core.networks.waypoints import Context, ObservationFeatures, WaypointNetwork
 from deq_mpc_core.policy.config import PolicyConfig
-from deq_mpc_core.policy.features_torch import describe_knots, observe, rotate_to_yaw_frame
+from deq_mpc_core.policy.features import FlightFeatures
+from deq_mpc_core.policy.features_torch import describe_knots, rotate_to_yaw_frame
 from deq_mpc_core.policy.mpc import bounds, cost_weights
 from deq_mpc_core.solver.arrays import Data
 from deq_mpc_core.solver.cpu_engine import CpuEngine
@@ -83,12 +85,22 @@ class DeqMpc:
         q, r = cost_weights(config.mpc)
         lower, upper = bounds(config.mpc)
         self._q, self._r, self._lower, self._upper = (torch.from_numpy(a) for a in (q, r, lower, upper))
-        self.fence = torch.tensor([config.mpc.fence_low, config.mpc.fence_high], dtype=torch.float64)
+        self._fence = np.array([config.mpc.fence_low, config.mpc.fence_high])
+        self._features = FlightFeatures(config.network.features)
 
     def encode(self, scenario: Scenario) -> Context:
-        """What the network sees of the observation."""
-        s, features = scenario, self.config.network.features
-        return self.network.encode(observe(s.x, s.goal, s.obstacles, s.mask, self.fence, self._weight, features))
+        """What the network sees of the observation. Present obstacles come first in each row of the mask."""
+        x, goal, obstacles = (a.numpy() for a in (scenario.x, scenario.goal, scenario.obstacles))
+        counts = scenario.mask.sum(1).tolist()
+        seen = [
+            self._features.observe(x[b], goal[b], obstacles[b, :count], self._fence, self._weight)
+            for b, count in enumerate(counts)
+        ]
+        tokens = np.zeros((*obstacles.shape[:2], TOKEN_SIZE), np.float32)
+        for b, count in enumerate(counts):
+            tokens[b, :count] = seen[b].tokens
+        ego, scan, relative_goal = (torch.from_numpy(np.stack(a)) for a in zip(*((f.ego, f.scan, f.goal) for f in seen), strict=True))
+        return self.network.encode(ObservationFeatures(ego, scan, torch.from_numpy(tokens), scenario.mask, relative_goal))
 
     def problem(self, scenario: Scenario, theta: Tensor) -> Data:
         """The solver's data for waypoints theta (B, T, 6), world frame."""
