@@ -24,7 +24,7 @@ from deq_mpc_core.solver.arrays import Data
 from deq_mpc_core.solver.cpu_engine import CpuEngine
 from deq_mpc_core.solver.differentiable import solve
 from deq_mpc_core.solver.engine import Engine
-from deq_mpc_core.solver.solution import Solution, SolverOptions, SolverState, cold_state, shift_state
+from deq_mpc_core.solver.solution import Solution, SolverOptions, SolverState, cold_state, shift_trajectory
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class DeqMpc:
         """tau^0 of the paper: x_init repeated, inputs at their reference, multipliers zero."""
         batch, horizon = len(scenario.x), self.config.mpc.horizon
         data = self.problem(scenario, torch.zeros(batch, horizon, 6, dtype=torch.float64))
-        numpy_data = Data(*(a.detach().numpy() for a in data[:-1]), data.dt)
-        return cold_state(numpy_data, self.config.alternation.cold.penalty_init)
+        arrays = Data._make(a.detach().numpy() if isinstance(a, Tensor) else a for a in data)
+        return cold_state(arrays, self.config.alternation.cold.penalty_init)
 
     def cold_start(self, scenario: Scenario) -> JointState:
         """The first iterate of a flight."""
@@ -141,8 +141,7 @@ class DeqMpc:
 
     def warm_start(self, scenario: Scenario, state: JointState, elapsed: float) -> JointState:
         """The last iterate read ``elapsed`` [s] later, multipliers reset (the paper's warm start), cut from the past's gradient."""
-        tau = shift_state(state.solver, elapsed / self.config.mpc.dt).tau
-        tau[:, 0, :NX] = scenario.x.numpy()
+        tau = shift_trajectory(state.solver.tau, elapsed / self.config.mpc.dt)
         solver = self._at_rest(scenario).with_tau(tau).with_penalty(self.config.alternation.warm.penalty_init)
         return JointState(torch.from_numpy(tau), solver, state.z.detach())
 

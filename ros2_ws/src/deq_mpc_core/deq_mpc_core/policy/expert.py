@@ -34,9 +34,8 @@ class ExpertPolicy:
             plan = self._planner.plan(obs.t, obs.x[:6], obs.goal, obs.obstacles, obs.fence)
         else:
             plan = state.plan
-        knots = plan.sample(obs.t + self.dt * np.arange(self.horizon))
+        knots = plan.sample(obs.t + self.dt * np.arange(self.horizon, dtype=np.float64))
         reference = complete_reference(knots[:, :3], knots[:, 3:], obs.x[8], hover_thrust(obs.model_params))
-        warm = None if state is None else self._mpc.warm_start(obs, state.mpc)
-        solution, mpc_state = self._mpc.solve(obs, reference, warm)
+        solution, mpc_state = self._mpc.track(obs, reference, None if state is None else state.mpc)
         info = PolicyInfo(int(solution.status[0]), self._mpc.plan(solution), residuals(solution), 1)
         return self._mpc.command(solution), ExpertState(mpc_state, plan), info

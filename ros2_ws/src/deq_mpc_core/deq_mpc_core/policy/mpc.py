@@ -14,9 +14,9 @@ from pydantic import Field
 from deq_mpc_core.config import Config, load_config
 from deq_mpc_core.models.crazyflie import NU, NX, POS, RPY, THRUST, VEL, crazyflie_model, hover_thrust, nominal_params
 from deq_mpc_core.policy.interface import Array, Command, Observation
-from deq_mpc_core.solver.arrays import Data, Duals
+from deq_mpc_core.solver.arrays import Data
 from deq_mpc_core.solver.cpu_engine import CpuEngine
-from deq_mpc_core.solver.solution import Solution, SolverOptions, SolverState, Status, cold_state, shift_state
+from deq_mpc_core.solver.solution import Solution, SolverOptions, SolverState, cold_state, shift_trajectory
 
 Triple = Annotated[tuple[float, float, float], Field(strict=False)]
 
@@ -61,11 +61,10 @@ def load_mpc_config() -> MpcConfig:
 
 @dataclass(frozen=True)
 class MpcState:
-    """Warm start of the MPC: the solver's iterate, the time it belongs to, and its number of spheres."""
+    """Warm start of the MPC: the plan (1, T, NX + NU) and the time [s] of its first knot."""
 
-    solver: SolverState
+    tau: Array
     t: float
-    spheres: int
 
 
 def cost_weights(config: MpcConfig) -> tuple[Array, Array]:
@@ -142,23 +141,34 @@ class Mpc:
             dt=config.dt,
         )
 
-    def warm_start(self, obs: Observation, state: MpcState | None) -> SolverState | None:
-        """The previous iterate, read later by the time that has passed; None where there is none to use."""
-        if state is None or obs.t < state.t:
-            return None
-        knots = (obs.t - state.t) / self.config.dt
-        if knots > self.config.horizon:
-            return None
-        tau = shift_state(state.solver, knots).tau
-        return cold_state(self.problem(obs, tau[0, :, :NX]), self.config.warm.penalty_init).with_tau(tau)
+    def cold_start(self, problem: Data, options: SolverOptions) -> SolverState:
+        """tau^0 of the paper: x_init repeated, inputs at their reference, multipliers zero."""
+        return cold_state(problem, options.penalty_init)
 
-    def solve(self, obs: Observation, reference: Array, warm: SolverState | None) -> tuple[Solution, MpcState]:
-        """Solve for one step: from ``warm`` with the warm options, or from scratch with the cold ones."""
-        data = self.problem(obs, reference)
-        options = self.config.cold if warm is None else self.config.warm
-        start = cold_state(data, options.penalty_init) if warm is None else warm
-        solution = self.engine.solve(data, start, options)
-        return solution, MpcState(solution.state, obs.t, obs.obstacles.shape[0])
+    def warm_start(self, obs: Observation, state: MpcState | None, problem: Data, options: SolverOptions) -> SolverState | None:
+        """The previous plan read later by the time that has passed, multipliers zero; None where there is none to use."""
+        if state is None or not 0.0 <= obs.t - state.t <= self.config.dt * self.config.horizon:
+            return None
+        tau = shift_trajectory(state.tau, (obs.t - state.t) / self.config.dt)
+        return cold_state(problem, options.penalty_init).with_tau(tau)
+
+    def solve(self, problem: Data, state: SolverState, options: SolverOptions) -> Solution:
+        """One solve on the calling thread."""
+        return self.engine.solve(problem, state, options)
+
+    def track(self, obs: Observation, reference: Array, state: MpcState | None) -> tuple[Solution, MpcState]:
+        """One control step towards a given reference (T, NX), with the configured cold or warm options."""
+        problem = self.problem(obs, reference)
+        start = self.warm_start(obs, state, problem, self.config.warm)
+        if start is None:
+            solution = self.solve(problem, self.cold_start(problem, self.config.cold), self.config.cold)
+        else:
+            solution = self.solve(problem, start, self.config.warm)
+        return solution, self.state(solution, obs)
+
+    def state(self, solution: Solution, obs: Observation) -> MpcState:
+        """What the next step starts from."""
+        return MpcState(solution.state.tau, obs.t)
 
     def command(self, solution: Solution) -> Command:
         """The first input of the plan, within the command limits."""
@@ -174,8 +184,3 @@ class Mpc:
 def residuals(solution: Solution) -> dict[str, float]:
     """The solver's residuals of one sample, scaled units."""
     return {"dynamics": float(solution.dynamics[0]), "inequality": float(solution.violation[0])}
-
-
-def failed(solution: Solution) -> bool:
-    """Whether the plan of one sample cannot be flown."""
-    return int(solution.status[0]) == Status.NUMERICAL_FAILURE

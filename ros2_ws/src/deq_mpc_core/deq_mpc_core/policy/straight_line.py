@@ -40,6 +40,6 @@ class StraightLinePolicy:
         """See `Policy.step`."""
         pos, vel = straight_waypoints(obs.x[POS], obs.goal, self.horizon, self.dt, self._speed, self._approach_rate)
         reference = complete_reference(pos, vel, obs.x[8], hover_thrust(obs.model_params))
-        solution, state = self._mpc.solve(obs, reference, self._mpc.warm_start(obs, state))
+        solution, state = self._mpc.track(obs, reference, state)
         info = PolicyInfo(int(solution.status[0]), self._mpc.plan(solution), residuals(solution), 1)
         return self._mpc.command(solution), state, info

@@ -111,8 +111,12 @@ def cold_state(data: Data, penalty: float) -> SolverState:
     return SolverState(np.ascontiguousarray(tau), duals, np.full(batch, penalty))
 
 
-def _shift(a: Array, knots: float) -> Array:
-    """Sample a (B, T, ...) at t + knots by linear interpolation, the last entry repeated."""
+def shift_trajectory(a: Array, knots: float) -> Array:
+    """Read a trajectory (B, T, ...) a (fractional, non-negative) number of knots later, its last entry repeated."""
+    if not knots >= 0.0:
+        raise ValueError(f"a warm start shifts forward in time, not by {knots} knots")
+    if knots == 0.0 or a.shape[1] == 0:
+        return a
     last = a.shape[1] - 1
     at = np.minimum(np.arange(last + 1) + knots, last)
     low = np.minimum(at.astype(np.int64), max(last - 1, 0))
@@ -123,13 +127,6 @@ def _shift(a: Array, knots: float) -> Array:
 
 
 def shift_state(state: SolverState, knots: float) -> SolverState:
-    """Time-shift a warm start by a (fractional, non-negative) number of knots.
-
-    Every trajectory, multipliers included, is read `knots` later, its last entry repeated.
-    """
-    if not knots >= 0.0:
-        raise ValueError(f"a warm start shifts forward in time, not by {knots} knots")
-    if knots == 0.0:
-        return state
-    duals = Duals(*(_shift(a, knots) if a.shape[1] > 0 else a for a in state.duals))
-    return SolverState(_shift(state.tau, knots), duals, state.penalty)
+    """Time-shift a warm start, multipliers included; see `shift_trajectory`."""
+    duals = Duals(*(shift_trajectory(a, knots) for a in state.duals))
+    return SolverState(shift_trajectory(state.tau, knots), duals, state.penalty)
