@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deq_mpc_core.rotations import quat_from_rpy, rpy_from_quat
+from deq_mpc_core.rotations import quat_from_rpy, rotate, rpy_from_quat
 
 angle = st.floats(-3.1, 3.1)
 
@@ -27,6 +27,8 @@ def test_quaternions_rotate_as_the_convention_says() -> None:
     x, y, z, w = quat_from_rpy([0.0, np.pi / 6, np.pi / 2])
     body_x = [1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)]
     np.testing.assert_allclose(body_x, [0.0, np.cos(np.pi / 6), -0.5], atol=1e-15)
+    np.testing.assert_allclose(rotate([x, y, z, w], [1.0, 0.0, 0.0]), body_x, atol=1e-15)
+    np.testing.assert_allclose(rotate([-x, -y, -z, w], body_x), [1.0, 0.0, 0.0], atol=1e-15)
 
 
 def test_batches_keep_their_axes() -> None:

@@ -29,3 +29,11 @@ def rpy_from_quat(quat: ArrayLike) -> NDArray[np.float64]:
     pitch = np.arcsin(np.clip(2.0 * (w * y - z * x), -1.0, 1.0))
     yaw = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
     return np.stack([roll, pitch, yaw], axis=-1)
+
+
+def rotate(quat: ArrayLike, vector: ArrayLike) -> NDArray[np.float64]:
+    """Vectors (..., 3) turned by unit quaternions (..., 4) xyzw: v + 2 u x (u x v + w v), u = (x, y, z)."""
+    q, v = np.asarray(quat, dtype=np.float64), np.asarray(vector, dtype=np.float64)
+    u, w = q[..., :3], q[..., 3:]
+    turned: NDArray[np.float64] = v + 2.0 * np.cross(u, np.cross(u, v) + w * v)
+    return turned
