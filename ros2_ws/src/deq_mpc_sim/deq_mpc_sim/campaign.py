@@ -1,0 +1,160 @@
+"""Many flights in lockstep on all cores. The results do not depend on the number of workers, nor on who flew what."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+from deq_mpc_core.errors import UserError
+from deq_mpc_core.policy.interface import Policy
+from deq_mpc_sim.bag_writer import FlightBagWriter
+from deq_mpc_sim.episode import Episode, fly_episode
+from deq_mpc_sim.exploration import ExplorationNoise
+from deq_mpc_sim.scenes import DEFAULT_SPEED, Scene, make_scene
+
+SEED_LIMIT = 2**32
+"""Seeds that users give are smaller; what is larger are other domains."""
+TRAINING_DOMAIN = 0x7EA10000 * SEED_LIMIT
+"""Added to the seed of flights to learn from, so that their scenes and disturbances are never those of an evaluation.
+
+``numpy.random.SeedSequence`` hashes 32-bit words: (seed, index, ...) in evaluations, (seed, 0x7EA10000, index, ...) in
+training. They differ in the second word as long as an evaluation has at most ``EPISODE_LIMIT`` scenes.
+"""
+EPISODE_LIMIT = 1_000_000
+"""Most scenes of one campaign."""
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class SceneArguments:
+    """What kind of scene; see ``scenes.make_scene``."""
+
+    kind: str
+    motion: str
+    radius: float
+    speed: float = DEFAULT_SPEED
+
+    def name(self, seed: int, index: int) -> str:
+        """Short and different for every scene of these arguments."""
+        return f"{self.kind}-{self.motion}-{seed % SEED_LIMIT}-{index:05d}"
+
+    def scene(self, seed: int, index: int) -> Scene:
+        """The ``index``-th scene of ``seed``."""
+        return make_scene(self.kind, self.motion, self.radius, seed, index, self.speed)
+
+
+@dataclass(frozen=True)
+class Flight:
+    """One flight of a campaign.
+
+    Attributes:
+        policy: name or path, see ``load_policy``.
+        scene: what kind of scene.
+        seed, index: which one; they also decide the disturbances.
+        bag: where to record it, None for nowhere.
+        noise: on the commands.
+    """
+
+    policy: str
+    scene: SceneArguments
+    seed: int
+    index: int
+    bag: Path | None = None
+    noise: ExplorationNoise | None = None
+
+
+@cache
+def cached_policy(name: str) -> Policy:
+    """The policy, loaded once in each process."""
+    from deq_mpc_core.policy import load_policy
+
+    return load_policy(name)
+
+
+def fly(flight: Flight) -> Episode:
+    """Fly one flight, here and now."""
+    policy = cached_policy(flight.policy)
+    scene, seed = flight.scene.scene(flight.seed, flight.index), (flight.seed, flight.index)
+    if flight.bag is None:
+        return fly_episode(policy, scene, seed, noise=flight.noise)
+    with FlightBagWriter(flight.bag) as writer:
+        return fly_episode(policy, scene, seed, writer, flight.noise)
+
+
+def fly_all(
+    flights: Sequence[Flight],
+    workers: int | None = None,
+    on_done: Callable[[Flight, Episode], None] = lambda flight, episode: None,
+) -> list[Episode]:
+    """Fly all flights, in any order, and give their results in the given one.
+
+    Args:
+        flights: what to fly.
+        workers: processes; 1 flies in this one, None takes one per core.
+        on_done: is told of every flight as it ends.
+
+    Raises:
+        UserError: as ``load_policy`` and ``make_scene`` do, or if a worker dies.
+    """
+    wanted = usable_cores() if workers is None else workers
+    if wanted < 1:
+        raise UserError(f"{wanted} workers cannot fly; choose at least 1")
+    if min(wanted, len(flights)) > 1:
+        return _fly_in_pool(flights, min(wanted, len(flights)), on_done)
+    episodes = []
+    for flight in flights:
+        episodes.append(fly(flight))
+        on_done(flight, episodes[-1])
+    return episodes
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _fly_in_pool(flights: Sequence[Flight], workers: int, on_done: Callable[[Flight, Episode], None]) -> list[Episode]:
+    episodes: dict[int, Episode] = {}
+    with (
+        _one_thread_per_child(),
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool,
+    ):
+        numbers = {pool.submit(fly, flight): number for number, flight in enumerate(flights)}
+        try:
+            for future in as_completed(numbers):
+                number = numbers[future]
+                episodes[number] = future.result()
+                on_done(flights[number], episodes[number])
+        except BrokenProcessPool as error:
+            raise UserError("a worker died, perhaps for want of memory; try fewer --workers") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [episodes[number] for number in range(len(flights))]
+
+
+@contextmanager
+def _one_thread_per_child() -> Iterator[None]:
+    """Children started meanwhile compute on one thread: the flights are what runs in parallel."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    """An interrupt is the parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
