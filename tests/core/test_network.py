@@ -159,6 +159,16 @@ def test_anderson_reports_what_it_did_not_reach() -> None:
     assert solution.steps.tolist() == [1, 1]
 
 
+def test_a_sample_that_is_nan_says_so_and_harms_no_other() -> None:
+    block, injection, start = _equilibrium_problem()
+    expected = solve_anderson(lambda z: block(z, injection), start, EXACT)
+    injection[1, 2, 3] = torch.nan
+    solution = solve_anderson(lambda z: block(z, injection), start, EXACT)
+    assert solution.z[1].isnan().any()
+    assert solution.residual[1].isnan()
+    torch.testing.assert_close(solution.z[::2], expected.z[::2])
+
+
 def test_gradient_three_ways() -> None:
     block, injection, start = _equilibrium_problem()
     injection.requires_grad_()
@@ -225,6 +235,8 @@ def test_every_parameter_learns(gradient: str) -> None:
 
 def test_warm_start_is_an_input_and_saves_steps() -> None:
     network = lively_network("deq", fixed_point={"tolerance": 1e-4, "max_steps": 100})
+    with torch.no_grad():
+        network.core.block.conv2.linear.weight *= 0.3  # contractive
     x, goal, obstacles, mask = random_observation(4, 5)
     features = network.config.features
     with torch.no_grad():

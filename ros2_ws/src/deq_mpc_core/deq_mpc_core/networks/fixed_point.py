@@ -69,7 +69,7 @@ def solve_anderson(f: Map, start: Tensor, config: FixedPointConfig) -> FixedPoin
     for k in range(config.max_steps):
         image = f(x.view_as(start)).flatten(1)
         residual = (image - x).norm(dim=1) / image.norm(dim=1).clamp_min(torch.finfo(x.dtype).tiny)
-        better = active & (residual < best_residual)
+        better = active & ~(residual >= best_residual)  # also where it is NaN, which is not to be hidden
         best = torch.where(better[:, None], image, best)
         best_residual = torch.where(better, residual, best_residual)
         steps += active
