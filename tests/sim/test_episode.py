@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from deq_mpc_core.models.crazyflie import DISTURBANCE, hover_thrust
-from deq_mpc_core.policy.interface import Command, PolicyInfo
+from deq_mpc_core.policy.interface import Command, Observation, PolicyInfo
 from deq_mpc_core.policy.straight_line import StraightLinePolicy
+from deq_mpc_core.solver.solution import Status
 from deq_mpc_sim.episode import CONTROL_PERIOD, SETTLING, fly_episode
-from deq_mpc_sim.exploration import ExplorationNoise, Explorer
+from deq_mpc_sim.exploration import ExplorationNoise, NoisyPolicy
 from deq_mpc_sim.referee import Ending
 from deq_mpc_sim.scenes import make_scene, positions
 
@@ -173,11 +174,27 @@ def test_noise_changes_the_way_but_not_the_world(straight):
     assert 0.02 < np.abs(noisy[0].path[:shared, :3] - plain.path[:shared, :3]).max() < 1.0
 
 
-def test_explorer_has_the_given_strength_and_correlation():
+def test_noise_has_the_given_strength_and_correlation():
     noise = ExplorationNoise(tilt=0.1, yaw_rate=0.5, thrust=0.05, time=0.2)
-    explorer = Explorer(noise, np.random.default_rng(0))
-    commands = np.array([explorer.perturb(Command(0.0, 0.0, 0.0, 1.0), 0.05) for _ in range(20_000)])
+    policy = NoisyPolicy(Constant(Command(0.0, 0.0, 0.0, 1.0)), noise, np.random.default_rng(0), 500.0)
+    observation = Observation(0.0, np.zeros(13), np.zeros(3), np.zeros((0, 7)))
+    times = np.arange(0.0, 500.0, 0.05)
+    commands = np.array([policy.step(replace(observation, t=t), None)[0] for t in times])
     deviation = commands - [0.0, 0.0, 0.0, 1.0]
-    assert np.allclose(deviation.std(axis=0), [0.1, 0.1, 0.5, 0.05], rtol=0.05)
+    assert np.allclose(deviation.std(axis=0), [0.1, 0.1, 0.5, 0.05], rtol=0.1)
     for channel in deviation.T:
-        assert np.corrcoef(channel[:-4], channel[4:])[0, 1] == pytest.approx(np.exp(-1.0), abs=0.06)
+        assert np.corrcoef(channel[:-4], channel[4:])[0, 1] == pytest.approx(np.exp(-1.0), abs=0.1)
+    assert policy.step(replace(observation, t=3.0), None)[0] == Command(*commands[60])
+
+
+def test_a_policy_without_answer_is_landed_by_the_controller():
+    class Broken(Constant):
+        def step(self, obs, state):
+            command, state, info = super().step(obs, state)
+            return command, state, replace(info, status=int(Status.NUMERICAL_FAILURE))
+
+    episode = fly_episode(Broken(LEVEL), make_scene("clutter", "static", 0.01, 3, 4), (3, 4))
+    assert episode.failure == "the solver failed"
+    assert not episode.success
+    assert len(episode.policy_ms) < 10
+    assert episode.path[-1, 2] < 0.1

@@ -1,7 +1,7 @@
 """One flight in lockstep: plant and controller take turns, in process, without ROS and without a clock.
 
-Every control period the poses that the motion capture delivered go to the estimator and the estimate of now to the
-policy; its command goes through the units of the radio's setpoint to the on-board controller, and the plant flies on. A
+Every control period the poses that the motion capture delivered go to the controller's pilot, which estimates, checks,
+runs the policy and limits its command as in flight; the on-board controller follows it, and the plant flies on. A
 flight is a pure function of policy, scene and seed, but for the measured computing times.
 """
 
@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from time import perf_counter
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deq_mpc_controller.conversions import command_from_rpyt, load_thrust_map, rpyt_from_command
-from deq_mpc_controller.estimate import Estimate, Estimator
+from deq_mpc_controller.conversions import load_thrust_map
+from deq_mpc_controller.flight import Source, in_the_air
+from deq_mpc_controller.pilot import Pilot, Step, Surroundings
 from deq_mpc_controller.settings import controller_config
-from deq_mpc_core.errors import UserError
+from deq_mpc_controller.vehicle_io import VehicleStatus
 from deq_mpc_core.models.crazyflie import NX, hover_thrust
-from deq_mpc_core.policy.interface import Command, Observation, Policy, PolicyState
+from deq_mpc_core.policy.interface import Command, Policy
 from deq_mpc_core.policy.straight_line import StraightLinePolicy
-from deq_mpc_sim.exploration import ExplorationNoise, Explorer
+from deq_mpc_sim.exploration import ExplorationNoise, NoisyPolicy
 from deq_mpc_sim.gusts import first_gust, next_gust
 from deq_mpc_sim.mocap import Mocap
 from deq_mpc_sim.parameters import draw_vehicle, world_config
@@ -54,10 +54,11 @@ class Episode:
         ending: how it ended.
         duration: flight time [s]; to the goal if it ended there.
         min_clearance: smallest distance from the vehicle's centre to a sphere's surface [m].
-        policy_ms: (n,) computing time of the policy's steps [ms].
-        statuses: (n,) ``solver.Status`` of the policy's steps.
+        policy_ms: (p,) computing time of the policy's steps [ms]; p < n if the controller gave up.
+        statuses: (p,) ``solver.Status`` of the policy's steps.
         path: (n, 13) true states, one per control period.
-        estimates: (n, 13) what the policy was given for them.
+        estimates: (n, 13) the controller's, NaN where it had none.
+        failure: why the controller ordered a landing or stopped; "" where it did not.
     """
 
     ending: Ending
@@ -67,6 +68,7 @@ class Episode:
     statuses: NDArray[np.int64]
     path: Array
     estimates: Array
+    failure: str = ""
 
     @property
     def success(self) -> bool:
@@ -148,27 +150,6 @@ class _World:
         self.poses = self._mocap.step(self.t, self.truth.pos, self.truth.quat)
 
 
-class _Controller:
-    """The flight side: estimator, policy and the radio's units, connected as in the controller node."""
-
-    def __init__(self) -> None:
-        self._thrust_map = load_thrust_map(*THRUST_MAP)
-        self._estimator = Estimator(controller_config().estimator)
-        self._estimator.grounded = False
-
-    def estimate(self, world: _World) -> Estimate | None:
-        """The vehicle of now from the poses so far; None before the first."""
-        for pose in world.poses:
-            self._estimator.add_pose(pose.stamp, pose.pos, pose.quat, world.t)
-        return self._estimator.estimate(world.t)
-
-    def send(self, t: float, command: Command) -> Command:
-        """The command as it arrives at the vehicle."""
-        sent = command_from_rpyt(rpyt_from_command(command, self._thrust_map), self._thrust_map)
-        self._estimator.add_command(t, sent)
-        return sent
-
-
 @dataclass
 class _Trace:
     """Lists that grow with the flight, see ``Episode``."""
@@ -177,6 +158,14 @@ class _Trace:
     statuses: list[int] = field(default_factory=list)
     path: list[Array] = field(default_factory=list)
     estimates: list[Array] = field(default_factory=list)
+
+    def add(self, step: Step, truth: Truth) -> None:
+        """Note one control step."""
+        self.path.append(truth.x)
+        self.estimates.append(np.full(NX, np.nan) if step.estimate is None else step.estimate.x)
+        if step.source is Source.POLICY and step.info is not None:
+            self.policy_ms.append(1e3 * step.policy_seconds)
+            self.statuses.append(int(step.info.status))
 
 
 def fly_episode(
@@ -196,32 +185,21 @@ def fly_episode(
         noise: on the commands, for flights to learn from.
     """
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence([*seed, _STREAM]).spawn(4)]
-    world, controller = _World(scene, streams[:3]), _Controller()
-    explorer = Explorer(noise, streams[3]) if noise else None
-    _settle(world, controller, scene)
-    referee, trace = Referee(scene.goal), _Trace()
-    state: PolicyState | None = None
-    while True:
-        estimate = controller.estimate(world)
-        ending = referee.observe(world.t, world.truth.pos, world.truth.vel, world.obstacles)
-        if ending is not None:
-            return _finish(ending, referee, trace)
-        if estimate is None:
-            raise UserError("the motion capture was gone for too long; lower the dropouts in config/world.yaml")
-        observation = Observation(world.t, estimate.x, scene.goal, world.obstacles, estimate.model_params())
-        began = perf_counter()
-        command, state, info = policy.step(observation, state)
-        trace.policy_ms.append(1e3 * (perf_counter() - began))
-        sent = controller.send(world.t, explorer.perturb(command, CONTROL_PERIOD) if explorer else command)
-        trace.statuses.append(int(info.status))
-        trace.path.append(world.truth.x)
-        trace.estimates.append(estimate.x)
+    world, referee, trace = _World(scene, streams[:3]), Referee(scene.goal), _Trace()
+    if noise is not None:
+        policy = NoisyPolicy(policy, noise, streams[3], SETTLING + referee.rules.time_limit)
+    pilot = _pilot_in_hover(policy, world, scene)
+    world.release()
+    while (ending := referee.observe(world.t, world.truth.pos, world.truth.vel, world.obstacles)) is None:
+        step = _control(pilot, world, scene.goal)
+        trace.add(step, world.truth)
         if recorder is not None:
-            _record(recorder, world, scene.goal, sent)
-        world.advance(sent)
+            _record(recorder, world, scene.goal, step.setpoint.command)
+        world.advance(step.setpoint.command)
+    return _finish(ending, referee, trace, pilot)
 
 
-def _finish(ending: Ending, referee: Referee, trace: _Trace) -> Episode:
+def _finish(ending: Ending, referee: Referee, trace: _Trace, pilot: Pilot) -> Episode:
     return Episode(
         ending=ending,
         duration=referee.elapsed,
@@ -230,24 +208,36 @@ def _finish(ending: Ending, referee: Referee, trace: _Trace) -> Episode:
         statuses=np.array(trace.statuses),
         path=np.array(trace.path).reshape(-1, NX),
         estimates=np.array(trace.estimates).reshape(-1, NX),
+        failure=pilot.state.failure,
     )
 
 
-def _settle(world: _World, controller: _Controller, scene: Scene) -> None:
-    """Hover at the start for ``SETTLING``, as after a take-off, so that the estimator knows this vehicle."""
-    hold, state, nothing = _holding_policy(), None, np.zeros((0, 7))
+def _pilot_in_hover(policy: Policy, world: _World, scene: Scene) -> Pilot:
+    """The controller after ``SETTLING`` seconds of hover at the start, as after a take-off: it knows this vehicle."""
+    pilot = Pilot(
+        policy,
+        _hover_policy(),
+        controller_config(),
+        load_thrust_map(*THRUST_MAP),
+        state=in_the_air(world.t, scene.start),
+    )
+    while not world.poses:
+        world.advance(Command(0.0, 0.0, 0.0, hover_thrust()))
     while world.t < SETTLING - 0.5 * CONTROL_PERIOD:
-        estimate = controller.estimate(world)
-        command = Command(0.0, 0.0, 0.0, hover_thrust())
-        if estimate is not None:
-            observation = Observation(world.t, estimate.x, scene.start, nothing, estimate.model_params())
-            command, state, _ = hold.step(observation, state)
-        world.advance(controller.send(world.t, command))
-    world.release()
+        world.advance(_control(pilot, world, None).setpoint.command)
+    return pilot
+
+
+def _control(pilot: Pilot, world: _World, goal: Array | None) -> Step:
+    """One step of the controller; without a goal it hovers."""
+    for pose in world.poses:
+        pilot.add_pose(pose.stamp, pose.pos, pose.quat, world.t)
+    vehicle = VehicleStatus(armed=True, voltage=world.truth.voltage, age=0.0)
+    return pilot.step(world.t, Surroundings(goal, None, world.obstacles, world.t), vehicle)
 
 
 @cache
-def _holding_policy() -> StraightLinePolicy:
+def _hover_policy() -> StraightLinePolicy:
     return StraightLinePolicy()
 
 

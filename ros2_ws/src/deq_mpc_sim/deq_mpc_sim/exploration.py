@@ -10,8 +10,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from deq_mpc_core.policy.interface import Command
+from deq_mpc_core.policy.interface import Command, Observation, Policy, PolicyInfo, PolicyState
+
+Array = NDArray[np.float64]
+
+NOISE_PERIOD = 0.01
+"""Of the noise's samples [s]."""
 
 
 class ExplorationNoise(NamedTuple):
@@ -30,23 +36,35 @@ class ExplorationNoise(NamedTuple):
     time: float = 0.3
 
 
-class Explorer:
-    """Perturbs the commands of one flight; seeded."""
+class NoisyPolicy:
+    """A policy whose commands are perturbed for one flight; the noise is drawn before it, so a step stays pure."""
 
-    def __init__(self, noise: ExplorationNoise, rng: np.random.Generator) -> None:
-        self._noise = noise
-        self._rng = rng
-        self._unit = rng.normal(size=4)
+    def __init__(self, policy: Policy, noise: ExplorationNoise, rng: np.random.Generator, duration: float) -> None:
+        """Noise for ``duration`` [s] from time 0 of the observations; the last value stays."""
+        self._policy = policy
+        self.dt, self.horizon = policy.dt, policy.horizon
+        self._scale = np.array([noise.tilt, noise.tilt, noise.yaw_rate, noise.thrust])
+        self._unit = draw_correlated(rng, round(duration / NOISE_PERIOD) + 1, noise.time)
 
-    def perturb(self, command: Command, dt: float) -> Command:
-        """The command with the noise of now; ``dt`` [s] until the next call."""
-        n, (roll, pitch, yaw_rate, thrust) = self._noise, self._unit
+    def step(self, obs: Observation, state: PolicyState | None) -> tuple[Command, PolicyState, PolicyInfo]:
+        """See `Policy.step`."""
+        command, state, info = self._policy.step(obs, state)
+        now = min(int(obs.t / NOISE_PERIOD + 0.5), len(self._unit) - 1)
+        roll, pitch, yaw_rate, thrust = (self._scale * self._unit[now]).tolist()
         perturbed = Command(
-            command.roll + n.tilt * float(roll),
-            command.pitch + n.tilt * float(pitch),
-            command.yaw_rate + n.yaw_rate * float(yaw_rate),
-            command.thrust * (1.0 + n.thrust * float(thrust)),
+            command.roll + roll,
+            command.pitch + pitch,
+            command.yaw_rate + yaw_rate,
+            command.thrust * (1.0 + thrust),
         )
-        keep = np.exp(-dt / n.time)
-        self._unit = keep * self._unit + np.sqrt(1.0 - keep**2) * self._rng.normal(size=4)
-        return perturbed
+        return perturbed, state, info
+
+
+def draw_correlated(rng: np.random.Generator, count: int, time: float) -> Array:
+    """``count`` samples (count, 4) of the process with sigma = 1, every ``NOISE_PERIOD``."""
+    keep = np.exp(-NOISE_PERIOD / time)
+    samples = rng.normal(size=(count, 4))
+    samples[1:] *= np.sqrt(1.0 - keep**2)
+    for i in range(1, count):
+        samples[i] += keep * samples[i - 1]
+    return samples
