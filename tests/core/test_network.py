@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,6 +20,15 @@ from deq_mpc_core.policy.features_torch import describe_knots, observe
 HORIZON, DT = 16, 0.05
 FENCE = torch.tensor([[-2.0, -2.0, 0.3], [2.0, 2.0, 1.8]], dtype=torch.float64)
 WEIGHT = 0.312
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tensors this small lose more than they gain by threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def network_config(**changes: Any) -> NetworkConfig:
