@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import sympy as sp
 from sympy.printing.pycode import PythonCodePrinter, pycode
@@ -15,15 +16,13 @@ _INDENT = "    "
 class _TorchPrinter(PythonCodePrinter):
     """Elementary functions as torch calls."""
 
-    _kf = {
+    _kf: ClassVar[dict[str, str]] = {
         **PythonCodePrinter._kf,
         **{name: f"torch.{name}" for name in ("sin", "cos", "tan", "exp", "log", "sqrt", "tanh")},
     }
 
     def _print_Pow(self, expr: sp.Pow, rational: bool = False) -> str:
-        if expr.exp == sp.Rational(1, 2):
-            return f"torch.sqrt({self._print(expr.base)})"
-        return super()._print_Pow(expr, rational=False)
+        return str(self._hprint_Pow(expr, rational=rational, sqrt="torch.sqrt" if expr.free_symbols else "math.sqrt"))
 
 
 def _body(model: Model, outputs: Sequence[tuple[str, sp.Expr]], printer: Callable[[sp.Expr], str]) -> list[str]:
@@ -69,9 +68,9 @@ def hessian_entries(model: Model) -> list[tuple[int, int, sp.Expr]]:
 def print_numba(model: Model) -> str:
     """Source of a module with NX, NU, NZ, NP, Z_SCALE, POSITION and the jitted functions f, f_tangent and f_hessian.
 
-    ``f(x, u, p, dx)`` writes x_dot. ``f_tangent(x, u, p, s, dx, ds)`` also writes the tangent ds = f_x s + [0, f_u] of a tangent
-    s = dx/d(x, u) of shape (NX, NZ), touching only the non-zero partials. ``f_hessian(x, u, p, w, h)`` writes the Hessian (NZ, NZ)
-    of w^T f.
+    ``f(x, u, p, dx)`` writes x_dot. ``f_tangent(x, u, p, s, dx, ds)`` also writes the tangent ds = f_x s + [0, f_u] of
+    a tangent s = dx/d(x, u) of shape (NX, NZ), touching only the non-zero partials. ``f_hessian(x, u, p, w, h)`` writes
+    the Hessian (NZ, NZ) of w^T f.
     """
     nx, nz = model.nx, model.nx + model.nu
     header = [
@@ -104,5 +103,7 @@ def print_torch(model: Model) -> str:
     printer = _TorchPrinter({"fully_qualified_modules": True}).doprint
     values = [(f"dx_{i}", e) for i, e in enumerate(model.xdot)]
     lines = ["x, u, p = x.unbind(-1), u.unbind(-1), p.unbind(-1)", *_body(model, values, printer)]
+    constants = [name for name, e in values if not sp.sympify(e).free_symbols]
+    lines += [f"{name} = torch.full_like(x[0], {name})" for name in constants]
     lines.append(f"return torch.stack(torch.broadcast_tensors({', '.join(name for name, _ in values)}), dim=-1)")
-    return "import torch\n\n\n" + _function("f(x, u, p)", "x_dot = f(x, u; p).", lines)
+    return "import math\n\nimport torch\n\n\n" + _function("f(x, u, p)", "x_dot = f(x, u; p).", lines)

@@ -45,7 +45,7 @@ class System:
             copies = copies if copies.requires_grad else copies.detach().requires_grad_()
             value = self.step(copies, p[:, None, None], dt).diagonal(dim1=-2, dim2=-1)
             (jac,) = torch.autograd.grad(value.sum(), copies, create_graph=unrolled)
-        return value, jac
+        return value if unrolled else value.detach(), jac
 
 
 def system(model: Model, device: torch.device) -> System:
