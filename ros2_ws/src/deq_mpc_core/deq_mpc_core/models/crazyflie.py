@@ -6,18 +6,20 @@
     yaw_dd = (yaw_rate_cmd - yaw_d) / tau_yaw
     T_d = (T_cmd - T) / tau_thrust
 
-Structure and constants: the drone-models identification, see ``config/attitude_models.yaml``. World frame z up, R = Rz Ry Rx.
+Structure and constants: the drone-models identification, see ``config/attitude_models.yaml``. World frame z up,
+R = Rz Ry Rx.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Annotated
 
 import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from deq_mpc_core.config import Config, load_config, quantity
+from deq_mpc_core.config import Config, in_unit, load_config
 from deq_mpc_core.models.model import Model
 
 POS, VEL, RPY, RPY_RATE, THRUST = slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 12), 12
@@ -30,21 +32,21 @@ DISTURBANCE = slice(10, 13)
 class AttitudeModelConfig(Config):
     """Constants of the attitude-command model."""
 
-    mass: quantity("kg")
-    a_rp: quantity("1/s^2")
-    b_rp: quantity("1/s")
-    c_rp: quantity("1/s^2")
-    tau_yaw: quantity("s")
-    k: quantity("1")
-    tau_thrust: quantity("s")
-    drag_xy: quantity("kg/s")
-    drag_z: quantity("kg/s")
+    mass: Annotated[float, in_unit("kg")]
+    a_rp: Annotated[float, in_unit("1/s^2")]
+    b_rp: Annotated[float, in_unit("1/s")]
+    c_rp: Annotated[float, in_unit("1/s^2")]
+    tau_yaw: Annotated[float, in_unit("s")]
+    k: Annotated[float, in_unit("1")]
+    tau_thrust: Annotated[float, in_unit("s")]
+    drag_xy: Annotated[float, in_unit("kg/s")]
+    drag_z: Annotated[float, in_unit("kg/s")]
 
 
 class AttitudeModels(Config):
     """``config/attitude_models.yaml``."""
 
-    gravity: quantity("m/s^2")
+    gravity: Annotated[float, in_unit("m/s^2")]
     nominal: AttitudeModelConfig
 
 
