@@ -36,17 +36,14 @@ class FixedPoint(NamedTuple):
     steps: Tensor
 
 
-def _mix(iterates: Tensor, images: Tensor, config: FixedPointConfig) -> Tensor:
-    """Next iterate (B, N) from n stored iterates and images (B, n, N)."""
-    residuals = images - iterates
-    gram = (residuals @ residuals.transpose(1, 2)).double()
+def _mixing_weights(gram: Tensor, regularisation: float) -> Tensor:
+    """a (B, n) for the scalar products g_i^T g_j (B, n, n)."""
     smallest = gram.diagonal(dim1=1, dim2=2).amin(dim=1)
-    ridge = config.regularisation * smallest + torch.finfo(torch.float32).tiny
-    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    ones = torch.ones(gram.shape[:2], dtype=gram.dtype, device=gram.device)
-    weights = torch.linalg.solve_ex(gram + ridge[:, None, None] * identity, ones).result
-    weights = (weights / weights.sum(dim=1, keepdim=True)).to(iterates.dtype)[:, None]
-    return (weights @ (iterates + config.mixing * residuals))[:, 0]
+    ridge = regularisation * smallest + torch.finfo(torch.float32).tiny
+    factor = torch.linalg.cholesky_ex(gram + torch.diag_embed(ridge[:, None].expand(gram.shape[:2]))).L
+    ones = torch.ones(*gram.shape[:2], 1, dtype=gram.dtype, device=gram.device)
+    weights = torch.cholesky_solve(ones, factor)[..., 0]
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 @torch.no_grad()
@@ -60,7 +57,8 @@ def solve_anderson(f: Map, start: Tensor, config: FixedPointConfig) -> FixedPoin
     """
     batch = start.shape[0]
     iterates = start.new_empty(batch, config.memory, start[0].numel())
-    images = torch.empty_like(iterates)
+    residuals = torch.empty_like(iterates)
+    gram = torch.empty(batch, config.memory, config.memory, dtype=torch.float64, device=start.device)
     x = start.flatten(1)
     best = x
     best_residual = x.new_full((batch,), torch.inf)
@@ -68,7 +66,8 @@ def solve_anderson(f: Map, start: Tensor, config: FixedPointConfig) -> FixedPoin
     active = torch.ones(batch, dtype=torch.bool, device=start.device)
     for k in range(config.max_steps):
         image = f(x.view_as(start)).flatten(1)
-        residual = (image - x).norm(dim=1) / image.norm(dim=1).clamp_min(torch.finfo(x.dtype).tiny)
+        step = image - x
+        residual = step.norm(dim=1) / image.norm(dim=1).clamp_min(torch.finfo(x.dtype).tiny)
         better = active & ~(residual >= best_residual)  # also where it is NaN, which is not to be hidden
         best = torch.where(better[:, None], image, best)
         best_residual = torch.where(better, residual, best_residual)
@@ -76,9 +75,13 @@ def solve_anderson(f: Map, start: Tensor, config: FixedPointConfig) -> FixedPoin
         active = active & (residual >= config.tolerance)
         if k + 1 == config.max_steps or not active.any():
             break
-        iterates[:, k % config.memory], images[:, k % config.memory] = x, image
-        stored = min(k + 1, config.memory)
-        x = _mix(iterates[:, :stored], images[:, :stored], config)
+        slot, stored = k % config.memory, min(k + 1, config.memory)
+        iterates[:, slot], residuals[:, slot] = x, step
+        products = (residuals[:, :stored] @ step[..., None])[..., 0].double()
+        gram[:, slot, :stored] = products
+        gram[:, :stored, slot] = products
+        weights = _mixing_weights(gram[:, :stored, :stored], config.regularisation).to(x.dtype)[:, None]
+        x = (weights @ iterates[:, :stored] + config.mixing * (weights @ residuals[:, :stored]))[:, 0]
     return FixedPoint(best.view_as(start), best_residual, steps)
 
 
