@@ -1,0 +1,40 @@
+"""Parameter tables of the world's nodes, see ``deq_mpc_controller.node_parameters``."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from deq_mpc_controller.node_parameters import Parameter
+from deq_mpc_sim.parameters import world_config
+from deq_mpc_sim.scenes import Kind, Motion
+
+_MOCAP = world_config().mocap
+
+_SCENE = (
+    Parameter("robot", "cf", "name of the robot: prefix of its topics"),
+    Parameter("world_frame", "world", "frame of everything that is published"),
+    Parameter("seed", 0, "seed of the scene and of the disturbances", low=0),
+    Parameter("index", 0, "number of the scene of that seed", low=0),
+    Parameter("scene", "clutter", "how the obstacles are placed", choices=get_args(Kind)),
+    Parameter("obstacles", "static", "how they move", choices=get_args(Motion)),
+    Parameter("radius", 0.15, "radius of the obstacles of a clutter [m]", low=0.01, high=0.5),
+    Parameter("speed", world_config().obstacles.speed, "of the fastest moving obstacle [m/s]", low=0.0, high=5.0),
+)
+
+WORLD_NODE = (
+    Parameter("uri", "udp://127.0.0.1:19850", "where the simulated Crazyflie listens"),
+    *_SCENE,
+    Parameter("disturb", True, "whether the vehicle differs from the nominal one and meets gusts"),
+    Parameter("mocap_rate", _MOCAP.rate, "frames a second [Hz]", low=10.0, high=500.0),
+    Parameter("position_noise", _MOCAP.position_noise, "standard deviation [m]", low=0.0, high=1.0),
+    Parameter("rotation_noise", _MOCAP.rotation_noise, "standard deviation [rad]", low=0.0, high=1.0),
+    Parameter("delay", _MOCAP.delay, "from exposure to topic [s]", low=0.0, high=1.0),
+    Parameter("dropout_rate", _MOCAP.dropout_rate, "random dropouts begin this often [1/s]", low=0.0, high=100.0),
+    Parameter("dropout_duration", _MOCAP.dropout_duration, "their mean length [s]", low=0.0, high=100.0),
+    Parameter("outage_after", 1.0, "a planned outage begins so long after the flight state FLY [s]", low=0.0),
+    Parameter("outage_duration", 0.0, "and lasts so long [s]; 0: none", low=0.0),
+)
+"""Parameters of the world node."""
+
+OBSTACLE_NODE = _SCENE
+"""Parameters of the obstacle node."""
