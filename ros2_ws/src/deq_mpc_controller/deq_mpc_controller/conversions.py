@@ -89,9 +89,7 @@ def load_thrust_map(platform: str, firmware: str) -> ThrustMap:
     generations = platforms[platform]
     if firmware not in generations:
         known = ", ".join(sorted(generations))
-        raise UserError(
-            f"no thrust map of {platform} for firmware {firmware!r}; choose one of {known} or add it"
-        )
+        raise UserError(f"no thrust map of {platform} for firmware {firmware!r}; choose one of {known} or add it")
     return ThrustMap(generations[firmware].force_at_full)
 
 

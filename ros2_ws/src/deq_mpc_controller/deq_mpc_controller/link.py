@@ -8,6 +8,7 @@ stopped. On the ground the zero setpoints unlock the firmware's thrust. ``close`
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import warnings
@@ -23,6 +24,7 @@ from deq_mpc_controller.conversions import ThrustMap, rpyt_from_command
 from deq_mpc_controller.vehicle_io import OFF, LinkConfig, Setpoint, SetpointKind, VehicleStatus, due_setpoint
 from deq_mpc_core.errors import UserError
 
+logging.getLogger("cflib").setLevel(logging.CRITICAL)  # what it logs as errors comes back from here as a reason
 warnings.filterwarnings("ignore", message="The supervisor subsystem requires", module="deq_mpc_controller")
 
 ARMED, TUMBLED, LOCKED, CRASHED = 2, 32, 64, 128

@@ -114,6 +114,7 @@ class Pilot:
         """
         self.estimator = Estimator(config.estimator)
         self.state = state or FlightState()
+        self.verdict = safety.NOMINAL
         self._policies = {Source.POLICY: policy, Source.HOVER: hover_policy, Source.GROUND_HOVER: hover_policy}
         self._config = config
         self._thrust_map = thrust_map
@@ -151,6 +152,7 @@ class Pilot:
         """One control step at ``now`` [s]; ``late``: the last one missed its deadline."""
         estimate = self.estimator.estimate(now)
         verdict, ready = self._judge(now, estimate, vehicle, late)
+        self.verdict = verdict
         self.state = flight.advance(
             self.state,
             FlightInputs(

@@ -1,0 +1,267 @@
+"""ROS node of the flight side: poses, goal and obstacles in, setpoints to the Crazyflie, plan and diagnostics out.
+
+Thin: what to do is decided in ``pilot.py``; this node moves messages and keeps time.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry, Path
+from rclpy.node import Node
+from sensor_msgs.msg import JointState, PointCloud2
+from std_msgs.msg import String
+from std_srvs.srv import Empty, SetBool, Trigger
+from visualization_msgs.msg import MarkerArray
+
+from deq_mpc_controller import flight, ros_messages
+from deq_mpc_controller.conversions import load_thrust_map
+from deq_mpc_controller.flight import Mode, Request, Source
+from deq_mpc_controller.flight_statistics import FlightStatistics
+from deq_mpc_controller.link import CrazyflieLink
+from deq_mpc_controller.node_parameters import CONTROLLER_NODE
+from deq_mpc_controller.pilot import Pilot, Step, Surroundings
+from deq_mpc_controller.ros_messages import LATCHED, LATEST, RELIABLE, STATES
+from deq_mpc_controller.ros_node import Interrupts, declare_parameters, low_latency_executor, run_node, spin_until
+from deq_mpc_controller.safety import Action
+from deq_mpc_controller.settings import controller_config
+from deq_mpc_controller.vehicle_io import OFF, SetpointKind
+from deq_mpc_core.errors import UserError
+from deq_mpc_core.obstacle_cloud import unpack_obstacles
+from deq_mpc_core.policy import Policy, load_policy
+
+PLAN_EVERY, MARKERS_EVERY, DIAGNOSTICS_EVERY = 5, 10, 20
+"""Control steps between two messages: 20, 10 and 5 Hz at 100 Hz."""
+_WARN_PERIOD = 2.0  # s: between two lines of the log about the same thing
+_LEVELS = {Action.NONE: 0, Action.WARN: 1, Action.LAND: 2, Action.DESCEND: 2, Action.STOP: 2}
+
+
+class ControllerNode(Node):
+    """Loads the policy, connects, then does one control step whenever ``control_step`` is called."""
+
+    def __init__(self) -> None:
+        super().__init__("controller_node")
+        value = declare_parameters(self, CONTROLLER_NODE)
+        self.period = 1.0 / value["rate"]
+        self._robot, self._frame, self._auto = value["robot"], value["world_frame"], value["auto"]
+        self._policy: Policy = load_policy(value["policy"])
+        thrust_map = load_thrust_map(value["platform"], value["firmware"])
+        self._pilot = Pilot(self._policy, load_policy("straight-line"), controller_config(), thrust_map, self._auto)
+        self._pilot.warm_up()
+        link_config = controller_config().link.model_copy(update={"connect_time": value["connect_time"]})
+        self.link = CrazyflieLink(value["uri"], thrust_map, link_config)
+        self._statistics = FlightStatistics(self.period)
+        self._world = Surroundings()
+        self._goal: np.ndarray | None = None
+        self._obstacles_known = False
+        self._requests: set[Request] = set()
+        self._mode: Mode | None = None
+        self._count = 0
+        self._subscribe()
+        self._advertise()
+
+    @property
+    def mode(self) -> Mode:
+        """The flight state's."""
+        return self._pilot.state.mode
+
+    def request(self, request: Request) -> None:
+        """Hand a request to the next control step."""
+        self._requests.add(request)
+
+    def control_step(self) -> None:
+        """Read, decide, send; then publish."""
+        began = time.monotonic()
+        step = self._pilot.step(
+            self._now(), self._surroundings(), self.link.status(), frozenset(self._requests), self._statistics.late
+        )
+        self.link.send(step.setpoint)
+        self._requests.clear()
+        policy_seconds = step.policy_seconds if step.source is Source.POLICY else None
+        in_flight = step.state.mode in flight.IN_FLIGHT
+        self._statistics.add_step(began, time.monotonic(), in_flight, policy_seconds)
+        self._publish(step)
+        self._count += 1
+
+    def _subscribe(self) -> None:
+        robot = self._robot
+        self.create_subscription(PoseStamped, f"/{robot}/pose", self._on_pose, LATEST)
+        self.create_subscription(PoseStamped, f"/{robot}/goal", self._on_goal, LATCHED)
+        self.create_subscription(PoseStamped, f"/{robot}/start", self._on_start, LATCHED)
+        self.create_subscription(PointCloud2, "/obstacles", self._on_obstacles, LATCHED)
+        self.create_service(Trigger, f"/{robot}/takeoff", self._serve_takeoff)
+        self.create_service(Trigger, f"/{robot}/land", self._serve_land)
+        self.create_service(SetBool, f"/{robot}/arm", self._serve_arm)
+        self.create_service(Empty, f"/{robot}/emergency", self._serve_emergency)
+
+    def _advertise(self) -> None:
+        robot = self._robot
+        self._setpoints = self.create_publisher(JointState, f"/{robot}/setpoint", RELIABLE)
+        self._odometry = self.create_publisher(Odometry, f"/{robot}/odom", LATEST)
+        self._plans = self.create_publisher(Path, f"/{robot}/plan", RELIABLE)
+        self._markers = self.create_publisher(MarkerArray, "/markers", LATCHED)
+        self._states = self.create_publisher(String, f"/{robot}/flight_state", STATES)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+
+    def _now(self) -> float:
+        return float(self.get_clock().now().nanoseconds * 1e-9)
+
+    def _surroundings(self) -> Surroundings:
+        """What is known; an automatic flight does not begin before the obstacles are."""
+        known = self._obstacles_known or not self._auto
+        return replace(self._world, goal=self._goal if known else None)
+
+    def _on_pose(self, message: PoseStamped) -> None:
+        if self._is_in_world_frame(message):
+            self._pilot.add_pose(*ros_messages.pose_arrays(message), self._now())
+
+    def _on_goal(self, message: PoseStamped) -> None:
+        if self._is_in_world_frame(message) and (goal := self._finite_position(message)) is not None:
+            self._goal = goal
+
+    def _on_start(self, message: PoseStamped) -> None:
+        if self._is_in_world_frame(message) and (start := self._finite_position(message)) is not None:
+            self._world = replace(self._world, start=start)
+
+    def _on_obstacles(self, message: PointCloud2) -> None:
+        if not self._is_in_world_frame(message):
+            return
+        try:
+            obstacles = unpack_obstacles(message)
+        except UserError as error:
+            self.get_logger().error(str(error), throttle_duration_sec=_WARN_PERIOD)
+            return
+        if not np.isfinite(obstacles).all():
+            self.get_logger().error("an obstacle is not finite: ignored", throttle_duration_sec=_WARN_PERIOD)
+            return
+        stamp = ros_messages.seconds(message.header.stamp)
+        self._world = replace(self._world, obstacles=obstacles, obstacles_stamp=stamp)
+        self._obstacles_known = True
+
+    def _finite_position(self, message: PoseStamped) -> np.ndarray | None:
+        position = ros_messages.vector(message.pose.position)
+        if np.isfinite(position).all():
+            return position
+        self.get_logger().error("a goal or start is not finite: ignored", throttle_duration_sec=_WARN_PERIOD)
+        return None
+
+    def _is_in_world_frame(self, message: Any) -> bool:
+        frame = message.header.frame_id
+        if frame == self._frame:
+            return True
+        self.get_logger().error(
+            f"a message in frame {frame!r} is ignored; publish in {self._frame!r} or set world_frame",
+            throttle_duration_sec=_WARN_PERIOD,
+        )
+        return False
+
+    def _serve_takeoff(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, Request.TAKEOFF, self.mode is Mode.ARMED, "arm it first")
+
+    def _serve_land(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, Request.LAND, self.mode in flight.IN_FLIGHT, "it does not fly")
+
+    def _serve_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        if request.data:
+            return self._answer(response, Request.ARM, self.mode is Mode.READY, self._why_not_ready())
+        return self._answer(response, Request.LAND, self.mode is Mode.ARMED, "only an armed vehicle can be disarmed")
+
+    def _serve_emergency(self, _request: Empty.Request, response: Empty.Response) -> Empty.Response:
+        self.request(Request.EMERGENCY)
+        return response
+
+    def _answer(self, response: Any, request: Request, possible: bool, otherwise: str) -> Any:
+        if possible:
+            self.request(request)
+        response.success = possible
+        response.message = "" if possible else f"{self.mode.value}: {otherwise}"
+        return response
+
+    def _why_not_ready(self) -> str:
+        return self._pilot.verdict.reason.value
+
+    def _publish(self, step: Step) -> None:
+        if step.state.mode is not self._mode:
+            self._publish_mode(step)
+        if step.setpoint.kind is SetpointKind.FLY:
+            self._setpoints.publish(ros_messages.setpoint_message(step.t, step.setpoint.command))
+        plan = None if step.info is None else step.info.plan
+        if step.estimate is not None:
+            x = step.estimate.x
+            self._odometry.publish(ros_messages.odometry_message(step.t, self._frame, self._robot, x))
+            if self._count % MARKERS_EVERY == 0:
+                self._markers.publish(ros_messages.vehicle_markers(step.t, self._frame, x, plan))
+        if plan is not None and self._count % PLAN_EVERY == 0:
+            self._plans.publish(ros_messages.path_message(step.t, self._frame, plan, self._policy.dt))
+        if self._count % DIAGNOSTICS_EVERY == 0:
+            self._publish_diagnostics(step)
+
+    def _publish_mode(self, step: Step) -> None:
+        mode, before = step.state.mode, self._mode
+        self._mode = mode
+        self._publish_diagnostics(step)
+        self._states.publish(String(data=mode.value))
+        line = f"{before.value if before else 'start'} -> {mode.value}"
+        if step.state.failure:
+            self.get_logger().error(f"{line}: {step.state.failure}")
+        else:
+            self.get_logger().info(line)
+
+    def _publish_diagnostics(self, step: Step) -> None:
+        p50, p99, largest = self._statistics.policy_ms()
+        vehicle = self.link.status()
+        values: dict[str, object] = {
+            "flight_state": step.state.mode.value,
+            "failure": step.state.failure,
+            "policy_ms_p50": f"{p50:.3f}",
+            "policy_ms_p99": f"{p99:.3f}",
+            "policy_ms_max": f"{largest:.3f}",
+            "deadline_misses": self._statistics.misses,
+            "solver_status": "" if step.info is None else step.info.status,
+            "pose_age_ms": "" if step.estimate is None else f"{1e3 * step.estimate.age:.1f}",
+            "disturbance": "" if step.estimate is None else " ".join(f"{d:.3f}" for d in step.estimate.disturbance),
+            "battery_v": f"{vehicle.voltage:.2f}",
+            "link_age_ms": f"{1e3 * vehicle.age:.0f}",
+            **{f"poses_{gate.name.lower()}": count for gate, count in self._pilot.estimator.gates.items()},
+        }
+        level, text = _LEVELS[step.verdict.action], vehicle.fault or step.verdict.reason.value
+        name = f"{self._robot}: flight"
+        self._diagnostics.publish(ros_messages.diagnostics_message(step.t, name, level, text, values))
+
+
+def _fly(node: ControllerNode, interrupts: Interrupts) -> int:
+    """Control steps at the node's rate until interrupted; in the air an interrupt means: land. The exit status."""
+    executor = low_latency_executor()
+    executor.add_node(node)
+    gc.collect()
+    gc.freeze()  # the collector's pauses grow with what it has to look at
+    due = time.monotonic()
+    while not (interrupts.count and node.mode not in flight.IN_FLIGHT):
+        spin_until(executor, due)
+        if interrupts.count:
+            node.request(Request.LAND)
+        node.control_step()
+        due = max(due + node.period, time.monotonic())
+    return 1 if node.mode in flight.FINAL else 0
+
+
+def _run(interrupts: Interrupts) -> int:
+    node = ControllerNode()
+    node.link.connect()
+    try:
+        return _fly(node, interrupts)
+    finally:
+        if node.mode not in flight.IN_FLIGHT:
+            node.link.send(OFF)
+            node.link.close()
+
+
+def main() -> None:
+    """Entry point of the node."""
+    run_node(_run)
