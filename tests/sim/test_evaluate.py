@@ -60,7 +60,7 @@ def test_failures_are_saved_and_flights_recorded(capsys, tmp_path):
     assert len(failures) > 0
     assert failures[0]["ending"] in {"collision", "timeout"}
     assert len(failures[0]["path"]) > 5
-    assert sorted(path.name for path in bags.iterdir()) == [f"pocket-static-0-0000{i}.mcap" for i in range(2)]
+    assert sorted(path.name for path in bags.iterdir()) == [f"pocket-static-0-0000{i}" for i in range(2)]
     code, _, err = run(capsys, *arguments, "--record", str(bags))
     assert code == 2
     assert "exists; record into another folder" in err
@@ -94,7 +94,7 @@ def test_nobody_at_the_goal_is_no_time_to_goal():
         (["--episodes", "0"], "0 episodes are out of range"),
         (["--episodes", "many"], "--episodes"),
         (["--seed", "-1"], "seed -1 is out of range"),
-        (["--workers", "0"], "0 workers cannot fly"),
+        (["--workers", "0"], "0 workers cannot work"),
         (["--policy", "no/such/checkpoint"], "no/such/checkpoint"),
         (["--save", "no/such/folder/failures.json"], "no/such/folder"),
     ],

@@ -186,6 +186,10 @@ class FlightBagWriter:
         ]
         self._write(f"/{self._robot}/expert_plan", "nav_msgs/msg/Path", t, poses)
 
+    def copy(self, topic: str, msgtype: str, stamp_ns: int, data: bytes | memoryview) -> None:
+        """Append a message of another bag, as it is."""
+        self._bag.write(topic, msgtype, stamp_ns, data, self._qos(topic))
+
     def _write_pose_stamped(self, topic: str, t: float, pos: ArrayLike, quat: ArrayLike) -> None:
         self._write(topic, "geometry_msgs/msg/PoseStamped", t, _pose(pos, quat))
 
@@ -198,5 +202,7 @@ class FlightBagWriter:
 
     def _write(self, topic: str, msgtype: str, t: float, *values: Any) -> None:
         message = _message(msgtype, self._header(t), *values)
-        qos = LATCHED if topic in (f"/{self._robot}/goal", "/obstacles") else VOLATILE
-        self._bag.write(topic, msgtype, self._stamp(t), _TYPESTORE.serialize_cdr(message, msgtype), qos)
+        self._bag.write(topic, msgtype, self._stamp(t), _TYPESTORE.serialize_cdr(message, msgtype), self._qos(topic))
+
+    def _qos(self, topic: str) -> Qos:
+        return LATCHED if topic in (f"/{self._robot}/goal", "/obstacles") else VOLATILE

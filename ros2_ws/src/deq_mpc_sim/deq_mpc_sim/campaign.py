@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.policy.interface import Policy
@@ -19,6 +20,9 @@ from deq_mpc_sim.bag_writer import FlightBagWriter
 from deq_mpc_sim.episode import Episode, fly_episode
 from deq_mpc_sim.exploration import ExplorationNoise
 from deq_mpc_sim.scenes import DEFAULT_SPEED, Scene, make_scene
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 SEED_LIMIT = 2**32
 """Seeds that users give are smaller; what is larger are other domains."""
@@ -94,26 +98,37 @@ def fly_all(
     workers: int | None = None,
     on_done: Callable[[Flight, Episode], None] = lambda flight, episode: None,
 ) -> list[Episode]:
-    """Fly all flights, in any order, and give their results in the given one.
+    """Fly all flights; see ``run_all``."""
+    return run_all(fly, flights, workers, on_done)
+
+
+def run_all(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int | None = None,
+    on_done: Callable[[Item, Result], None] = lambda item, result: None,
+) -> list[Result]:
+    """Do the work on all items, in any order, and give the results in the given one.
 
     Args:
-        flights: what to fly.
-        workers: processes; 1 flies in this one, None takes one per core.
-        on_done: is told of every flight as it ends.
+        work: a function of a module, the same in every process.
+        items: what to do it on.
+        workers: processes; 1 works in this one, None takes one per core.
+        on_done: is told of every item as it is done.
 
     Raises:
-        UserError: as ``load_policy`` and ``make_scene`` do, or if a worker dies.
+        UserError: as ``work`` does, or if a worker dies.
     """
     wanted = usable_cores() if workers is None else workers
     if wanted < 1:
-        raise UserError(f"{wanted} workers cannot fly; choose at least 1")
-    if min(wanted, len(flights)) > 1:
-        return _fly_in_pool(flights, min(wanted, len(flights)), on_done)
-    episodes = []
-    for flight in flights:
-        episodes.append(fly(flight))
-        on_done(flight, episodes[-1])
-    return episodes
+        raise UserError(f"{wanted} workers cannot work; choose at least 1")
+    if min(wanted, len(items)) > 1:
+        return _run_in_pool(work, items, min(wanted, len(items)), on_done)
+    results = []
+    for item in items:
+        results.append(work(item))
+        on_done(item, results[-1])
+    return results
 
 
 def usable_cores() -> int:
@@ -121,23 +136,25 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _fly_in_pool(flights: Sequence[Flight], workers: int, on_done: Callable[[Flight, Episode], None]) -> list[Episode]:
-    episodes: dict[int, Episode] = {}
+def _run_in_pool(
+    work: Callable[[Item], Result], items: Sequence[Item], workers: int, on_done: Callable[[Item, Result], None]
+) -> list[Result]:
+    results: dict[int, Result] = {}
     with (
         _one_thread_per_child(),
         ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool,
     ):
-        numbers = {pool.submit(fly, flight): number for number, flight in enumerate(flights)}
+        numbers = {pool.submit(work, item): number for number, item in enumerate(items)}
         try:
             for future in as_completed(numbers):
                 number = numbers[future]
-                episodes[number] = future.result()
-                on_done(flights[number], episodes[number])
+                results[number] = future.result()
+                on_done(items[number], results[number])
         except BrokenProcessPool as error:
             raise UserError("a worker died, perhaps for want of memory; try fewer --workers") from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    return [episodes[number] for number in range(len(flights))]
+    return [results[number] for number in range(len(items))]
 
 
 @contextmanager

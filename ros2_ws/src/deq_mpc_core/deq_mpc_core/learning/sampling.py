@@ -154,7 +154,7 @@ def _planned_labels(
     return np.array(times), np.array(labels).reshape(-1, spec.label_knots, 6)
 
 
-def _obstacles_at(log: FlightLog, t: Array) -> tuple[tuple[Array, ...], NDArray[np.int32]]:
+def obstacles_at(log: FlightLog, t: Array) -> tuple[tuple[Array, ...], NDArray[np.int32]]:
     """Obstacle sets, and the set of each time (n,): the latest message's, moved on at its velocity."""
     latest = np.maximum(np.searchsorted(log.cloud_t, t + ROUNDING, side="right") - 1, 0)
     first = log.clouds[latest[0]]
@@ -168,7 +168,8 @@ def _obstacles_at(log: FlightLog, t: Array) -> tuple[tuple[Array, ...], NDArray[
     return tuple(sets), np.arange(len(t), dtype=np.int32)
 
 
-def _pose_part(pose: Series, span: Span) -> Series:
+def pose_part(pose: Series, span: Span) -> Series:
+    """The poses of a span."""
     inside = (pose.t >= span.start - ROUNDING) & (pose.t <= span.end + ROUNDING)
     return Series(pose.t[inside], pose.values[inside])
 
@@ -179,7 +180,7 @@ def sample_flight(
     """All samples of a flight, or None if it gives none. ``tau_thrust`` is the thrust's time constant [s]."""
     parts: list[tuple[Array, Array, Array, Array]] = []
     for span in log.spans:
-        track = Track(_pose_part(log.pose, span), log.setpoint, tau_thrust, config.window_pos, config.window_rpy)
+        track = Track(pose_part(log.pose, span), log.setpoint, tau_thrust, config.window_pos, config.window_rpy)
         t, label = (
             _planned_labels(log, span, config, spec, report) if log.plans else _flown_labels(span, track, config, spec)
         )
@@ -190,7 +191,7 @@ def sample_flight(
     if not parts:
         return None
     t, label, states, goal = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    obstacle_sets, obstacle_set = _obstacles_at(log, t)
+    obstacle_sets, obstacle_set = obstacles_at(log, t)
     return FlightSamples(
         x=states[:, 0].astype(np.float32),
         x_next=states[:, 1:].astype(np.float32),

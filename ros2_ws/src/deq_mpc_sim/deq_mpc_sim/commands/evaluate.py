@@ -36,20 +36,20 @@ def evaluate(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Fly a policy through N scenes in lockstep, faster than real time, and report success and clearance."""
     from deq_mpc_sim.campaign import Flight, SceneArguments, cached_policy, fly_all
-    from deq_mpc_sim.commands.progress import flight_progress
+    from deq_mpc_sim.commands.progress import success_progress
 
     arguments = SceneArguments(scene, obstacles, radius, speed)
     _check(task, episodes, seed)
     arguments.scene(seed, 0)
     cached_policy(policy)
     flights = [
-        Flight(policy, arguments, seed, index, record and record / f"{arguments.name(seed, index)}.mcap")
+        Flight(policy, arguments, seed, index, record and record / arguments.name(seed, index))
         for index in range(episodes)
     ]
     _check_outputs(save, flights)
     began = time.perf_counter()
-    with flight_progress(f"evaluate {policy}", len(flights)) as on_done:
-        results = fly_all(flights, workers, on_done)
+    with success_progress(f"evaluate {policy}", len(flights)) as on_done:
+        results = fly_all(flights, workers, lambda _, episode: on_done(episode.success))
     report = {
         "policy": policy,
         "task": task,
