@@ -16,7 +16,9 @@ from deq_mpc_core.policy import features_torch
 from deq_mpc_core.policy.features import FlightFeatures, scan_directions
 
 Array = NDArray[np.float64]
-CONFIG = parse_config(yaml.safe_load(config_path("policy").read_text())["network"]["features"], FeatureConfig, "test")
+SHIPPED = yaml.safe_load(config_path("policy").read_text())["network"]["features"]
+RAYS = {"scan_azimuths": 24, "scan_elevations": [-0.9, -0.4, 0.0, 0.4, 0.9], "scan_range": 4.0}
+CONFIG = parse_config({**SHIPPED, **RAYS}, FeatureConfig, "test")
 FEATURES = FlightFeatures(CONFIG)
 FENCE = np.array([[-2.0, -2.0, 0.3], [2.0, 2.0, 1.8]])
 WEIGHT = 0.312

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from deq_mpc_core.config import config_path, parse_config
 from deq_mpc_core.errors import UserError
+from deq_mpc_core.networks import flight_kernels
 from deq_mpc_core.networks.config import NetworkConfig
 from deq_mpc_core.networks.flight_network import FlightContext, FlightNetwork
 from deq_mpc_core.networks.shapes import parameter_shapes
 from deq_mpc_core.networks.waypoints import Context, WaypointNetwork
+from deq_mpc_core.policy import features
 from deq_mpc_core.policy.features_torch import observe
 
 Array = NDArray[np.float64]
@@ -112,6 +114,24 @@ def test_refine_is_a_function_of_its_arguments(kind: str) -> None:
         np.testing.assert_array_equal(mine, before)
     np.testing.assert_array_equal(first.theta, second.theta)
     np.testing.assert_array_equal(first.z, second.z)
+
+
+def test_views_and_read_only_arrays_are_not_compiled_for_anew() -> None:
+    _, flight = twins(network_config(), 16)
+    x, goal, obstacles, states = scenario(4, 10, 16)
+    views = [np.repeat(a, 2, axis=-1)[..., ::2] for a in (x, goal, obstacles, states)]
+    for view in views:
+        view.flags.writeable = False
+
+    def refine(x: Array, goal: Array, obstacles: Array, states: Array, z: NDArray[Any]) -> Array:
+        knots = flight.describe_knots(x, states, obstacles)
+        return flight.refine(flight.encode(x, goal, obstacles, FENCE, WEIGHT), knots, z).theta
+
+    kernels = (features._observe, features._describe_knots, flight_kernels.encode, flight_kernels.refine_equilibrium)
+    expected = refine(x, goal, obstacles, states, flight.initial_z())
+    compiled = [len(kernel.signatures) for kernel in kernels]
+    np.testing.assert_array_equal(refine(*views, np.zeros((32, 64))[::2]), expected)
+    assert [len(kernel.signatures) for kernel in kernels] == compiled
 
 
 def test_order_of_obstacles_does_not_matter() -> None:

@@ -81,9 +81,9 @@ class FlightNetwork:
 
     def refine(self, context: FlightContext, knots: Array, z: Array32) -> FlightRefinement:
         """Waypoints for the iterate whose features are ``knots`` (T, KNOT_SIZE), from the start ``z`` (T, H)."""
-        inputs = knots.astype(np.float32)
+        inputs, start = (np.array(array, dtype=np.float32, order="C") for array in (knots, z))
         core, groups = self._core, self.config.groups
         if isinstance(core, ConvWeights):
             theta = refine_conv_stack(self._refiner, core, groups, context, inputs)
             return FlightRefinement(theta, z, residual=0.0, steps=0)
-        return FlightRefinement(*refine_equilibrium(self._refiner, core, self._mixing, groups, context, inputs, z))
+        return FlightRefinement(*refine_equilibrium(self._refiner, core, self._mixing, groups, context, inputs, start))

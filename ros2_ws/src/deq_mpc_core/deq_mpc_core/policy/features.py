@@ -224,8 +224,13 @@ def _describe_knots(x: Array, states: Array, obstacles: Array, dt: float, scales
     return knots
 
 
+def _own(array: Array) -> Array:
+    """A writable, C-contiguous float64 copy: any other kind of array would be compiled for anew, in flight."""
+    return np.array(array, dtype=np.float64, order="C")
+
+
 class FlightFeatures:
-    """The features of one configuration: a thin shell around the compiled functions, on float64 arrays."""
+    """The features of one configuration: a thin shell around the compiled functions."""
 
     def __init__(self, config: FeatureConfig) -> None:
         self._rays = np.ascontiguousarray(scan_directions(config).T)
@@ -253,8 +258,9 @@ class FlightFeatures:
             fence: (2, 3) lower and upper corner of the arena.
             weight: thrust that carries the vehicle [N].
         """
-        return ObservedFeatures(*_observe(x, goal, obstacles, fence, weight, self._rays, self._scales))
+        arrays = (_own(x), _own(goal), _own(obstacles), _own(fence))
+        return ObservedFeatures(*_observe(*arrays, float(weight), self._rays, self._scales))
 
     def describe_knots(self, x: Array, states: Array, obstacles: Array, dt: float) -> Array:
         """(T, KNOT_SIZE) features of the iterate's ``states`` (T, 13), ``dt`` [s] apart, knot 0 now; x: (13,)."""
-        return _describe_knots(x, states, obstacles, dt, self._scales)
+        return _describe_knots(_own(x), _own(states), _own(obstacles), float(dt), self._scales)
