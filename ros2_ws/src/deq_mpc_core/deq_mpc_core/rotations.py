@@ -24,11 +24,13 @@ def quat_from_rpy(rpy: ArrayLike) -> NDArray[np.float64]:
 def rpy_from_quat(quat: ArrayLike) -> NDArray[np.float64]:
     """Roll, pitch, yaw (..., 3) [rad] of quaternions (..., 4) xyzw of any non-zero norm; pitch in [-pi/2, pi/2]."""
     q = np.asarray(quat, dtype=np.float64)
-    x, y, z, w = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
-    roll = np.arctan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y))
-    pitch = np.arcsin(np.clip(2.0 * (w * y - z * x), -1.0, 1.0))
-    yaw = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
-    return np.stack([roll, pitch, yaw], axis=-1)
+    x, y, z, w = q[..., 0], q[..., 1], q[..., 2], q[..., 3]
+    norm2 = x * x + y * y + z * z + w * w
+    rpy = np.empty((*q.shape[:-1], 3))
+    rpy[..., 0] = np.arctan2(2.0 * (w * x + y * z), norm2 - 2.0 * (x * x + y * y))
+    rpy[..., 1] = np.arcsin(np.minimum(np.maximum(2.0 * (w * y - z * x) / norm2, -1.0), 1.0))
+    rpy[..., 2] = np.arctan2(2.0 * (w * z + x * y), norm2 - 2.0 * (y * y + z * z))
+    return rpy
 
 
 def rotate(quat: ArrayLike, vector: ArrayLike) -> NDArray[np.float64]:
