@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 import typer
@@ -79,3 +80,16 @@ def test_a_defect_is_not_hidden() -> None:
 def test_the_root_imports_nothing_heavy() -> None:
     script = "import sys, deq_mpc_core.cli; print(*{'torch', 'numba', 'numpy', 'rclpy', 'cflib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_the_installed_command_lists_the_commands_without_loading_anything_heavy() -> None:
+    script = (
+        "import sys\nfrom deq_mpc_core.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print('LOADED', *{'torch', 'numba', 'rclpy', 'cflib', 'casadi'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    for name in ("evaluate", "expert", "fly", "launch", "train", "virtual-crazyflie"):
+        assert name in result.stdout
+    assert result.stdout.splitlines()[-1].strip() == "LOADED"
+    assert (Path(sys.prefix) / "bin" / "deq-mpc").exists()

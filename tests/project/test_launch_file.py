@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from deq_mpc_controller.launch_file import LaunchFile, read_launch_file
+from deq_mpc_controller.node_parameters import CONTROLLER_NODE
 from deq_mpc_core.errors import UserError
+from deq_mpc_sim.node_parameters import OBSTACLE_NODE, WORLD_NODE
 
 ROOT = Path(__file__).parents[2]
 Write = Callable[[str], LaunchFile]
@@ -56,6 +58,21 @@ def test_every_parameter_of_the_flight_has_the_name_of_its_argument() -> None:
     assert params
     for param in params:
         assert param["value"] == f"$(var {param['name']})"
+
+
+NODE_PARAMETERS = {"world_node": WORLD_NODE, "obstacle_node": OBSTACLE_NODE, "controller_node": CONTROLLER_NODE}
+
+
+@pytest.mark.parametrize("executable", NODE_PARAMETERS)
+def test_what_the_flight_passes_is_what_the_node_declares(executable: str) -> None:
+    launch_file = read_launch_file(ROOT / "launch/fly.launch.yaml")
+    (node,) = (node for node in launch_file.resolve({}, share) if node.executable == executable)
+    declared = {parameter.name: parameter for parameter in NODE_PARAMETERS[executable]}
+    choices = {argument.name: argument.choices for argument in launch_file.arguments}
+    assert node.parameters
+    for name, value in node.parameters.items():
+        assert type(value) is type(declared[name].default), name
+        assert set(choices[name]) == set(declared[name].choices) or isinstance(value, bool), name
 
 
 @pytest.mark.parametrize(
