@@ -55,7 +55,7 @@ $(STAMPS)/workspace: $(BUILD_FILES) $(STAMPS)/packages
 	$(SETUP) workspace
 	@touch $@
 
-$(STAMPS)/warm: $(wildcard scripts/warm_cache.py) $(STAMPS)/workspace
+$(STAMPS)/warm: scripts/warm_cache.py $(STAMPS)/workspace
 	$(SETUP) warm
 	@touch $@
 

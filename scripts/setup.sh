@@ -94,7 +94,7 @@ build_workspace() {
 
 warm_caches() {
   say '5/5 compiling the numerical kernels'
-  if [[ -e scripts/warm_cache.py ]]; then logged "$VENV/bin/python" scripts/warm_cache.py; fi
+  logged "$VENV/bin/python" scripts/warm_cache.py
   say 'done'
 }
 
