@@ -10,7 +10,7 @@ refused.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -87,12 +87,16 @@ def solve(
     options: SolverOptions,
     *,
     exact: bool = True,
+    penalty: float | None = None,
     report: Report | None = None,
 ) -> tuple[torch.Tensor, Solution]:
     """Solve, with gradients for every field of `Gradients` in that field's own dtype and device.
 
     Computes in float64: other tensors are cast, and the plan (B, T, nz) is float64 on the device of ``data.x_init``.
     A sample that ends in NUMERICAL_FAILURE has zero gradient. exact, report: see `Engine.adjoint` and `Report`.
+    penalty: mu of the gradient rule. By default that of the last minimisation, which makes it the derivative of that
+    minimisation; a converged solve's constrained optimum has the limit of large mu for its derivative (1e8 is there,
+    at 1e4 some per cent are missing).
 
     Raises:
         ValueError: shapes do not fit together, or ``data.p`` or the state require a gradient.
@@ -101,4 +105,5 @@ def solve(
     tensors = [_tensor(getattr(data, name)) for name in Gradients._fields]
     problem = Data._make(_float64_copy(a) for a in data)._replace(dt=float(data.dt))
     solution = engine.solve(problem, state, options)
-    return _Plan.apply(_Rule(engine, problem, solution, exact, report), *tensors), solution
+    ruled = solution if penalty is None else replace(solution, penalty=np.full_like(solution.penalty, penalty))
+    return _Plan.apply(_Rule(engine, problem, ruled, exact, report), *tensors), solution
