@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TypeVar
 
@@ -153,7 +155,7 @@ def _run_in_pool(
         except BrokenProcessPool as error:
             raise UserError("a worker died, perhaps for want of memory; try fewer --workers") from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
     return [results[number] for number in range(len(items))]
 
 
@@ -173,5 +175,13 @@ def _one_thread_per_child() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    """An interrupt is the parent's to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End quietly on an interrupt, after the blocks under way have cleaned up, and when the parent is gone."""
+    signal.signal(signal.SIGINT, lambda signum, frame: sys.exit(128 + signum))
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -41,7 +41,10 @@ def _cell_costs(low, spacing, shape, centres, radii, margin, comfort, comfort_we
                 x, y, z = low[0] + i * spacing, low[1] + j * spacing, low[2] + k * spacing
                 surface = np.inf
                 for s in range(radii.shape[0]):
-                    d = math.sqrt((x - centres[s, 0]) ** 2 + (y - centres[s, 1]) ** 2 + (z - centres[s, 2]) ** 2) - radii[s]
+                    d = (
+                        math.sqrt((x - centres[s, 0]) ** 2 + (y - centres[s, 1]) ** 2 + (z - centres[s, 2]) ** 2)
+                        - radii[s]
+                    )
                     surface = min(surface, d)
                 if surface < margin:
                     cost[i, j, k] = _BLOCKED_WEIGHT
@@ -166,7 +169,9 @@ def _cell_of(grid: Grid, pos: Array) -> tuple[int, int, int]:
     return int(index[0]), int(index[1]), int(index[2])
 
 
-def path_field(grid: Grid, goal: Array, centres: Array, radii: Array, margin: float, comfort: float, weight: float) -> PathField:
+def path_field(
+    grid: Grid, goal: Array, centres: Array, radii: Array, margin: float, comfort: float, weight: float
+) -> PathField:
     """Solve for the cost to go. centres (K, 3), radii (K,) [m]; see ``config/expert.yaml`` for margin, comfort and weight."""
     cost = _cell_costs(grid.low, grid.spacing, grid.shape, centres, radii, margin, comfort, weight)
     distance = _dijkstra(cost, _cell_of(grid, goal), grid.spacing)

@@ -83,7 +83,9 @@ def follow_path(corners: Array, horizon: int, dt: float, speed: float, approach_
     cruise = max(total - speed / approach_rate, 0.0)
     rest = total - cruise
     travelled = np.where(
-        speed * t < cruise, speed * t, cruise + rest * (1.0 - np.exp(-approach_rate * np.maximum(t - cruise / speed, 0.0)))
+        speed * t < cruise,
+        speed * t,
+        cruise + rest * (1.0 - np.exp(-approach_rate * np.maximum(t - cruise / speed, 0.0))),
     )
     segment = np.clip(np.searchsorted(along, travelled, side="right") - 1, 0, len(lengths) - 1)
     direction = (np.diff(corners, axis=0) / lengths[:, None])[segment]

@@ -92,12 +92,15 @@ class Batches:
             obstacles[..., 0:3] = symmetry.vector(obstacles[..., 0:3], self._centre)
             obstacles[..., 4:7] = symmetry.vector(obstacles[..., 4:7])
             labels = [
-                np.concatenate([symmetry.vector(a[..., :3], self._centre), symmetry.vector(a[..., 3:])], axis=-1) for a in labels
+                np.concatenate([symmetry.vector(a[..., :3], self._centre), symmetry.vector(a[..., 3:])], axis=-1)
+                for a in labels
             ]
         mask = torch.from_numpy(np.arange(obstacles.shape[1]) < count[:, None])
         scenarios = []
         for step in range(steps + 1):
             now = obstacles.copy()
             now[..., 0:3] += step * period * now[..., 4:7]
-            scenarios.append(Scenario(torch.from_numpy(x[:, step]), torch.from_numpy(goal), torch.from_numpy(now), mask))
+            scenarios.append(
+                Scenario(torch.from_numpy(x[:, step]), torch.from_numpy(goal), torch.from_numpy(now), mask)
+            )
         return Batch(tuple(scenarios), tuple(torch.from_numpy(a) for a in labels))

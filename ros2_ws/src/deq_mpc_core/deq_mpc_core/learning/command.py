@@ -16,9 +16,15 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    bags: Annotated[list[Path], typer.Option(help="Folder of rosbags, whoever recorded them; may be given several times.")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoint, resume state, curves and dataset cache.")] = Path("runs/train"),
-    policy_config: Annotated[str, typer.Option(help="config/<name>.yaml or a path: network and alternation.")] = "policy",
+    bags: Annotated[
+        list[Path], typer.Option(help="Folder of rosbags, whoever recorded them; may be given several times.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint, resume state, curves and dataset cache.")] = Path(
+        "runs/train"
+    ),
+    policy_config: Annotated[
+        str, typer.Option(help="config/<name>.yaml or a path: network and alternation.")
+    ] = "policy",
     train_config: Annotated[str, typer.Option(help="config/<name>.yaml or a path: losses and schedule.")] = "train",
     init: Annotated[Path | None, typer.Option(help="Checkpoint to start the weights from.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Overrides the configuration's seed.")] = None,

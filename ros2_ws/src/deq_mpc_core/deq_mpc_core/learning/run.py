@@ -106,7 +106,9 @@ def start_from(trainer: Trainer, path: Path) -> None:
 
     loaded = load_checkpoint(path, task=TASK)
     if PolicyConfig.model_validate(loaded.config).network != trainer.policy.network:
-        raise UserError(f"{path}: is of another network than the policy configuration; use the configuration it was made with")
+        raise UserError(
+            f"{path}: is of another network than the policy configuration; use the configuration it was made with"
+        )
     weights = {name: torch.from_numpy(array.copy()) for name, array in loaded.weights.items()}
     trainer.network.load_state_dict(weights)
 

@@ -154,7 +154,9 @@ class Trainer:
         features = self.policy.network.features
         knots = describe_knots(scenario.x, states, scenario.obstacles, scenario.mask, mpc.dt, features)
         refined = self.network.refine(self.model.encode(scenario), knots, self.network.initial_z(len(scenario.x)))
-        error = waypoint_loss(to_world(refined.theta.double(), scenario.x), batch.labels[0], self.config.velocity_weight)
+        error = waypoint_loss(
+            to_world(refined.theta.double(), scenario.x), batch.labels[0], self.config.velocity_weight
+        )
         loss = error + self.config.contraction_weight * refined.penalty.mean()
         return loss, {"theta_error": error.item(), "network_residual": refined.residual.mean().item()}
 
@@ -228,7 +230,9 @@ class Trainer:
             raise UserError(f"{path}: cannot be resumed from; remove it to start anew") from error
         for name, ours in (("policy", self.policy.model_dump_json()), ("train", self.config.model_dump_json())):
             if content[name] != ours:
-                raise UserError(f"{path}: was made with another {name} configuration; use another --out or the same options")
+                raise UserError(
+                    f"{path}: was made with another {name} configuration; use another --out or the same options"
+                )
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.step, self.curves = content["step"], content["curves"]

@@ -1,6 +1,6 @@
 """Point mass with drag-free motion and bounded acceleration: what the expert's long-horizon planner thinks in.
 
-    pos_d = vel,  vel_d = acc
+pos_d = vel,  vel_d = acc
 """
 
 from __future__ import annotations

@@ -99,8 +99,12 @@ class DeqMpc:
         tokens = np.zeros((*obstacles.shape[:2], TOKEN_SIZE), np.float32)
         for b, count in enumerate(counts):
             tokens[b, :count] = seen[b].tokens
-        ego, scan, relative_goal = (torch.from_numpy(np.stack(a)) for a in zip(*((f.ego, f.scan, f.goal) for f in seen), strict=True))
-        return self.network.encode(ObservationFeatures(ego, scan, torch.from_numpy(tokens), scenario.mask, relative_goal))
+        ego, scan, relative_goal = (
+            torch.from_numpy(np.stack(a)) for a in zip(*((f.ego, f.scan, f.goal) for f in seen), strict=True)
+        )
+        return self.network.encode(
+            ObservationFeatures(ego, scan, torch.from_numpy(tokens), scenario.mask, relative_goal)
+        )
 
     def problem(self, scenario: Scenario, theta: Tensor) -> Data:
         """The solver's data for waypoints theta (B, T, 6), world frame."""
@@ -171,11 +175,14 @@ class DeqMpc:
         if state is None:
             state, options, count = self.cold_start(scenario), alternation.cold, alternation.cold_iterations
         else:
-            state, options, count = self.warm_start(scenario, state, elapsed), alternation.warm, alternation.warm_iterations
+            state, options, count = (
+                self.warm_start(scenario, state, elapsed),
+                alternation.warm,
+                alternation.warm_iterations,
+            )
         context = self.encode(scenario)
         iterates = []
         for _ in range(count):
             iterate, state = self.iterate(scenario, context, state, options, exact=exact)
             iterates.append(iterate)
         return iterates, state
-

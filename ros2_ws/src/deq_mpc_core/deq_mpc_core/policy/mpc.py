@@ -145,7 +145,9 @@ class Mpc:
         """tau^0 of the paper: x_init repeated, inputs at their reference, multipliers zero."""
         return cold_state(problem, options.penalty_init)
 
-    def warm_start(self, obs: Observation, state: MpcState | None, problem: Data, options: SolverOptions) -> SolverState | None:
+    def warm_start(
+        self, obs: Observation, state: MpcState | None, problem: Data, options: SolverOptions
+    ) -> SolverState | None:
         """The previous plan read later by the time that has passed, multipliers zero; None where there is none to use."""
         if state is None or not 0.0 <= obs.t - state.t <= self.config.dt * self.config.horizon:
             return None

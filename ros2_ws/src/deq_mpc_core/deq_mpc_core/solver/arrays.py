@@ -13,7 +13,8 @@ class Data(NamedTuple):
         x_ref, u_ref: (B, T, nx), (B, T, nu) references.
         q, r: (B, T, nx), (B, T, nu) diagonal weights of 1/2 |x - x_ref|^2_q + 1/2 |u - u_ref|^2_r; r > 0, q >= 0.
         lower, upper: (B, T, nz) bounds on (x, u), +-inf for none; those on x_0 are ignored.
-        centres, radii: (B, T, K, 3) and (B, K) [m] spheres with a centre of their own at every knot; radius <= 0 switches one off.
+        centres, radii: (B, T, K, 3) and (B, K) [m] spheres with a centre of their own at every knot; a radius <= 0
+            switches one off.
         p: (B, np) model parameters.
         dt: knot spacing [s].
     """
@@ -55,7 +56,8 @@ class Gradients(NamedTuple):
 
 
 class Linearisation(NamedTuple):
-    """Gauss-Newton model of L: hess (T, nz, nz), grad (T, nz) without the dynamics terms, jac = dF/dz (T, nx, nz), shift (T, nx)."""
+    """Gauss-Newton model of L: hess (T, nz, nz) and grad (T, nz) without the dynamics terms, jac = dF/dz (T, nx, nz),
+    shift (T, nx); vectors and tangents are scratch."""
 
     hess: Any
     grad: Any

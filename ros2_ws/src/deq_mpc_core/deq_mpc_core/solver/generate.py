@@ -1,7 +1,7 @@
 """Make the numba kernels of a model: the folder ``kernels`` with ``slot.py`` replaced by the printed model.
 
-The copy lives in a cache folder named by the hash of everything in it, so that numba's disk cache beside it is never stale and never
-shared between models. ``DEQ_MPC_CACHE`` moves the cache (default: the user's cache directory).
+The copy lives in a cache folder named by the hash of everything in it, so that numba's disk cache beside it is never
+stale and never shared between models. ``DEQ_MPC_CACHE`` moves the cache (default: the user's cache directory).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import importlib.util
 import os
 import sys
 import tempfile
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -42,7 +42,7 @@ def _sources(model: Model) -> dict[str, str]:
 
 
 def _write_package(sources: dict[str, str], folder: Path) -> None:
-    """All files or none: written beside the target and moved into place, so that concurrent processes do not meet halves."""
+    """All files or none: written beside the target and moved into place, so that other processes do not meet halves."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         fresh = Path(scratch) / folder.name
@@ -56,19 +56,21 @@ def _write_package(sources: dict[str, str], folder: Path) -> None:
                 raise
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_kernels(model: Model) -> ModuleType:
-    """Import the kernels of a model: a package with the modules ``rk4``, ``lagrangian``, ``riccati``, ``solve`` and ``adjoint``."""
+    """Import the kernels of a model: a package with a module for each file in ``kernels``."""
     sources = _sources(model)
     arrays = (_KERNELS.parent / "arrays.py").read_text(encoding="utf-8")
     versions = f"{numba.__version__} {np.__version__} {sys.version}"
-    digest = hashlib.sha256("\0".join([*sorted(sources), *sources.values(), arrays, versions]).encode()).hexdigest()[:16]
+    everything = "\0".join([*sorted(sources), *sources.values(), arrays, versions])
+    digest = hashlib.sha256(everything.encode()).hexdigest()[:16]
     name = f"{model.name}_{digest}"
     folder = cache_dir() / name
     if not folder.is_dir():
         _write_package(sources, folder)
     package = f"deq_mpc_kernels_{name}"
-    spec = importlib.util.spec_from_file_location(package, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    init = folder / "__init__.py"
+    spec = importlib.util.spec_from_file_location(package, init, submodule_search_locations=[str(folder)])
     if spec is None or spec.loader is None:
         raise ImportError(f"cannot import the generated kernels in {folder}")
     module = importlib.util.module_from_spec(spec)

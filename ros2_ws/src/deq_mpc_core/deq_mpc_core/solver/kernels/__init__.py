@@ -8,9 +8,9 @@ Problem (z_t = (x_t, u_t), t = 0..T-1, x_0 fixed):
 
     L = cost + eta^T k + mu/2 |k|^2 + 1/(2 mu) sum (max(0, lambda + mu h)^2 - lambda^2)
 
-Algorithm 1 of Gurumurthy et al., DEQ-MPC (CoRL 2025), with the penalty capped, and line search and stopping decided per sample. s is
-the model's natural scale, so that one penalty serves metres and newtons.
+Algorithm 1 of Gurumurthy et al., DEQ-MPC (CoRL 2025), with the penalty capped, and line search and stopping decided per
+sample. s is the model's natural scale, so that one penalty serves metres and newtons.
 
-These files are a template: ``solver/generate.py`` copies the folder with ``slot.py`` replaced by a printed model, which makes the
-dimensions compile-time constants and gives every model a disk cache of machine code of its own.
+These files are a template: ``solver/generate.py`` copies the folder with ``slot.py`` replaced by a printed model, which
+makes the dimensions compile-time constants and gives every model a disk cache of machine code of its own.
 """

@@ -3,8 +3,8 @@
 
     d tau = -H^{-1} d(grad L) / d data,   so   data_bar = -(d grad L / d data)^T v   with   H v = tau_bar.
 
-The multipliers after their update are the forces of the last minimisation (eta + mu k and max(0, lambda + mu h)), so H needs only
-what a solve returns: a constraint is active where its multiplier is positive.
+The multipliers after their update are the forces of the last minimisation (eta + mu k and max(0, lambda + mu h)), so H
+needs only what a solve returns: a constraint is active where its multiplier is positive.
 """
 
 import numpy as np
@@ -79,7 +79,7 @@ def _stage_gradients(data, tau, duals, mu, v, grads):
 
 @jit
 def _initial_state_gradient(first_row, jac, mu, g, v, grad):
-    """tau_bar at x_0 minus H_{x_0, z} v; first_row (NX, NZ): the part of H_{x_0, z_0} that is not the dynamics' Gauss-Newton one."""
+    """tau_bar at x_0 minus H_{x_0, z} v; first_row (NX, NZ): H_{x_0, z_0} without the dynamics' Gauss-Newton part."""
     for i in range(NX):
         grad[i] = g[0, i]
         for j in range(NX, NZ):
@@ -97,7 +97,7 @@ def _initial_state_gradient(first_row, jac, mu, g, v, grad):
 def adjoint_one(data, tau, duals, mu, exact, g, v, grads):
     """Solve H v = g (T, NZ) and write the gradients.
 
-    exact: with the curvature of dynamics and spheres; where that H is not positive definite, the Gauss-Newton one serves.
+    exact: with the curvature of dynamics and spheres; where that H is indefinite, the Gauss-Newton one serves.
     Returns EXACT, GAUSS_NEWTON or FAILED (all gradients zero).
     """
     model, riccati = workspace(tau.shape[0])

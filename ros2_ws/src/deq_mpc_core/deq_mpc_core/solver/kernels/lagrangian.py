@@ -62,7 +62,7 @@ def lagrangian(data, tau, duals, mu, vectors):
 
 @jit
 def add_sphere(dx, dy, dz, distance, force, mu, exact, hess):
-    """Add the Hessian of one active sphere term, mu n n^T - force (I - n n^T) / distance; the second part only if exact."""
+    """Add the Hessian of an active sphere term, mu n n^T - force (I - n n^T) / distance; the second part if exact."""
     n = (dx / distance, dy / distance, dz / distance)
     place = (PX, PY, PZ)
     for a in range(3):

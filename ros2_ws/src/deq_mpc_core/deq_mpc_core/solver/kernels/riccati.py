@@ -1,9 +1,9 @@
 # mypy: ignore-errors
 """Stage-wise minimisation of the Gauss-Newton model of L.
 
-Eliminating stages from the end gives a Riccati recursion in which the dynamics penalty M = mu / s_x^2 appears only through
-(P + M)^{-1}, so it stays well conditioned for any mu. With the cost to go 1/2 x^T P x + p^T x of stage t+1 and the dynamics term
-1/2 |x_{t+1} - A z_t - d|^2_M:
+Eliminating stages from the end gives a Riccati recursion in which the dynamics penalty M = mu / s_x^2 appears only
+through (P + M)^{-1}, so it stays well conditioned for any mu. With the cost to go 1/2 x^T P x + p^T x of stage t+1 and
+the dynamics term 1/2 |x_{t+1} - A z_t - d|^2_M:
 
     P~ = P - P (P + M)^{-1} P,   p~ = M (P + M)^{-1} p              (Moreau envelope of the cost to go)
     H  = H_t + A^T P~ A,         g  = g_t + A^T (P~ d + p~)
@@ -49,7 +49,7 @@ def workspace(horizon):
 
 @jit
 def _cholesky(a, n):
-    """In-place lower Cholesky factor of the leading n x n block with reciprocal diagonal; False if it is not positive definite."""
+    """In-place lower Cholesky factor of the leading n x n block, reciprocal diagonal; False if it is indefinite."""
     for j in range(n):
         pivot = a[j, j]
         for k in range(j):
@@ -84,7 +84,7 @@ def _solve(c, b, n):
 
 @jit
 def _add_envelope(cost_to_go, jac, mu, chol, envelope, y, product, hess):
-    """P~ of stage t+1 into envelope, chol(P + M) into chol, and hess += A^T P~ A. False if P + M is not positive definite."""
+    """P~ of stage t+1 into envelope, chol(P + M) into chol, and hess += A^T P~ A. False if P + M is indefinite."""
     for i in range(NX):
         for j in range(i + 1):
             chol[i, j] = cost_to_go[i, j]

@@ -59,8 +59,8 @@ def rk4_tangent(x, u, p, dt, work, tangents, out, jac):
 def rk4_hessian(x, u, p, dt, w, hess):
     """Add the Hessian of w^T F(x, u) with respect to z to hess (NZ, NZ).
 
-    With stage arguments a_i = x + c_i k_{i-1}, the Hessian is sum_i M_i^T (Hessian of v_i^T f at a_i) M_i, where M_i = d(a_i, u)/dz
-    and v_i is the costate of k_i: v_4 = dt/6 w, v_{i-1} = b_{i-1} w + c_i f_x(a_i)^T v_i.
+    With stage arguments a_i = x + c_i k_{i-1}, the Hessian is sum_i M_i^T (Hessian of v_i^T f at a_i) M_i, where
+    M_i = d(a_i, u)/dz and v_i is the costate of k_i: v_4 = dt/6 w, v_{i-1} = b_{i-1} w + c_i f_x(a_i)^T v_i.
     """
     k = np.empty(NX)
     args = np.empty((4, NX))

@@ -1,4 +1,4 @@
-"""Where the printed model goes: ``solver/generate.py`` replaces this file. The stubs give linters something to look at."""
+"""Where the printed model goes: ``solver/generate.py`` replaces this file. The stubs are for linters to look at."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def _replace_nonfinite(a):
 def solve_one(data, tau, duals, penalty, options, out):
     """Augmented-Lagrangian iterations on one sample; tau and duals are updated in place.
 
-    out (8,): status, |k|, h^+, decrement, AL iterations, Newton steps, penalty of the last iteration, penalty to go on with.
+    out (8,): status, |k|, h^+, decrement, AL iterations, Newton steps, penalty of the last iteration and to go on with.
     """
     mu = min(penalty, options.penalty_max)
     out[0], out[1], out[2], out[3], out[4], out[5] = NUMERICAL_FAILURE, np.inf, np.inf, np.inf, 0.0, 0.0
