@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from deq_mpc_core.checkpoint import load_checkpoint, save_checkpoint
-from deq_mpc_core.config import load_config
+from deq_mpc_core.config import load_config, parse_config
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.learning.dataset import Dataset, DatasetConfig, prepare_dataset
 from deq_mpc_core.learning.sampling import SampleSpec
@@ -105,7 +105,7 @@ def start_from(trainer: Trainer, path: Path) -> None:
     import torch
 
     loaded = load_checkpoint(path, task=TASK)
-    if PolicyConfig.model_validate(loaded.config).network != trainer.policy.network:
+    if parse_config(loaded.config, PolicyConfig, str(path)).network != trainer.policy.network:
         raise UserError(
             f"{path}: is of another network than the policy configuration; use the configuration it was made with"
         )
