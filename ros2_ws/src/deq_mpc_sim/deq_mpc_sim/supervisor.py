@@ -1,7 +1,7 @@
 """The virtual Crazyflie's guardian: what it does with setpoints, and when it stops the motors.
 
 As the firmware: thrust is locked until a setpoint with zero thrust arrives; a setpoint older than 0.5 s levels out, one
-older than 2 s stops the motors, which in flight locks the vehicle until it is rebooted. Time is an argument everywhere [s].
+older than 2 s stops the motors, which in flight locks the vehicle until it is rebooted. Time is always an argument [s].
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Cell = tuple[int, int, int]
 
 _BLOCKED_WEIGHT = 100.0
 """Cost factor of a cell inside a sphere: a start that is too close still finds its way out."""
@@ -25,15 +26,24 @@ class Grid:
     spacing: float
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Cell:
         """Number of cells along each axis."""
         cells = np.floor((self.high - self.low) / self.spacing + 1e-9).astype(int) + 1
         return int(cells[0]), int(cells[1]), int(cells[2])
 
 
 @njit(cache=True)
-def _cell_costs(low, spacing, shape, centres, radii, margin, comfort, comfort_weight):  # type: ignore[no-untyped-def]
-    """Cost factor of each cell: 1 in the open, up to 1 + comfort_weight near a surface, _BLOCKED_WEIGHT inside the margin."""
+def _cell_costs(
+    low: Array,
+    spacing: float,
+    shape: Cell,
+    centres: Array,
+    radii: Array,
+    margin: float,
+    comfort: float,
+    comfort_weight: float,
+) -> Array:
+    """Cost factor of each cell: 1 in the open, 1 + comfort_weight at a surface, _BLOCKED_WEIGHT inside the margin."""
     cost = np.ones(shape)
     for i in range(shape[0]):
         for j in range(shape[1]):
@@ -54,7 +64,7 @@ def _cell_costs(low, spacing, shape, centres, radii, margin, comfort, comfort_we
 
 
 @njit(cache=True)
-def _dijkstra(cost, goal, spacing):  # type: ignore[no-untyped-def]
+def _dijkstra(cost: Array, goal: Cell, spacing: float) -> Array:
     """Cost to go (m, weighted) from every cell to the goal cell, 26 neighbours."""
     nx, ny, nz = cost.shape
     distance = np.full((nx, ny, nz), np.inf)
@@ -79,7 +89,7 @@ def _dijkstra(cost, goal, spacing):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _descend(distance, start):  # type: ignore[no-untyped-def]
+def _descend(distance: Array, start: Cell) -> Array:
     """Cells (n, 3) of the steepest descent from a cell to the goal."""
     nx, ny, nz = distance.shape
     path = [start]
@@ -104,10 +114,19 @@ def _descend(distance, start):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _segment_cost(a, b, centres, radii, margin, comfort, comfort_weight, spacing):  # type: ignore[no-untyped-def]
+def _segment_cost(
+    a: Array,
+    b: Array,
+    centres: Array,
+    radii: Array,
+    margin: float,
+    comfort: float,
+    comfort_weight: float,
+    spacing: float,
+) -> float:
     """Weighted length of a straight segment, sampled at half the spacing; infinite if it enters the margin."""
     length = math.sqrt((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2)
-    samples = max(1, int(math.ceil(2.0 * length / spacing)))
+    samples = max(1, math.ceil(2.0 * length / spacing))
     total = 0.0
     for n in range(samples):
         w = (n + 0.5) / samples
@@ -124,7 +143,15 @@ def _segment_cost(a, b, centres, radii, margin, comfort, comfort_weight, spacing
 
 
 @njit(cache=True)
-def _shortcut(path, centres, radii, margin, comfort, comfort_weight, spacing):  # type: ignore[no-untyped-def]
+def _shortcut(
+    path: Array,
+    centres: Array,
+    radii: Array,
+    margin: float,
+    comfort: float,
+    comfort_weight: float,
+    spacing: float,
+) -> NDArray[np.int64]:
     """Corner indices of the cheapest chain of straight segments along a path (n, 3)."""
     n = path.shape[0]
     best = np.full(n, np.inf)
@@ -164,15 +191,15 @@ class PathField:
         return corners
 
 
-def _cell_of(grid: Grid, pos: Array) -> tuple[int, int, int]:
-    index = np.clip(np.rint((pos - grid.low) / grid.spacing), 0, np.array(grid.shape) - 1).astype(int)
+def _cell_of(grid: Grid, pos: Array) -> Cell:
+    index = np.clip(np.rint(np.nan_to_num((pos - grid.low) / grid.spacing)), 0, np.array(grid.shape) - 1).astype(int)
     return int(index[0]), int(index[1]), int(index[2])
 
 
 def path_field(
     grid: Grid, goal: Array, centres: Array, radii: Array, margin: float, comfort: float, weight: float
 ) -> PathField:
-    """Solve for the cost to go. centres (K, 3), radii (K,) [m]; see ``config/expert.yaml`` for margin, comfort and weight."""
+    """Solve for the cost to go. centres (K, 3), radii (K,) [m]; the rest as in ``config/expert.yaml``."""
     cost = _cell_costs(grid.low, grid.spacing, grid.shape, centres, radii, margin, comfort, weight)
     distance = _dijkstra(cost, _cell_of(grid, goal), grid.spacing)
     return PathField(grid, goal, centres, radii, margin, comfort, weight, distance)

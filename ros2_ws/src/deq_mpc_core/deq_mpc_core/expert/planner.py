@@ -1,4 +1,7 @@
-"""Long-horizon planner: a grid path for each look-ahead, each refined by the solver with the spheres' motion; the best one flies."""
+"""Long-horizon planner.
+
+A grid path for each look-ahead, each refined by the solver with the spheres' motion; the best one flies.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from deq_mpc_core.policy.interface import Array
 from deq_mpc_core.policy.mpc import MpcConfig, load_mpc_config, predict_centres
 from deq_mpc_core.solver.arrays import Data
 from deq_mpc_core.solver.cpu_engine import CpuEngine
-from deq_mpc_core.solver.solution import SolverOptions, cold_state
+from deq_mpc_core.solver.solution import SolverOptions, Status, cold_state
 
 
 class ExpertWeights(Config):
@@ -130,7 +133,7 @@ class Planner:
         tau[:, 1:, :NX] = data.x_ref[:, 1:]
         solution = self._engine.solve(data, start.with_tau(tau), c.solver)
         states = solution.state.tau[:, :, :NX]
-        bad = np.maximum(solution.dynamics, solution.violation) + 1e3 * (solution.status == 3)
+        bad = np.maximum(solution.dynamics, solution.violation) + 1e3 * (solution.status == Status.NUMERICAL_FAILURE)
         feasible = bad < 0.02
         late = np.linalg.norm(states[:, :, :3] - goal, axis=2).sum(axis=1)
         best = int(np.argmin(np.where(feasible, late, 1e6 * (1.0 + bad))))

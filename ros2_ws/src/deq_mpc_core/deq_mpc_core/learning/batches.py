@@ -28,7 +28,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Symmetry:
-    """Quarter turns about the vertical through a centre, after an optional mirroring of y; the task does not know them apart.
+    """Quarter turns about the vertical through a centre, after an optional mirroring of y: the task stays the same.
 
     turns (B,) in 0..3, mirrored (B,) bool, centre (2,) [m].
     """
@@ -82,13 +82,12 @@ class Batches:
         period = d.spec.dt_control
         x = np.concatenate([d.x[index, None], d.x_next[index, :steps]], axis=1).astype(np.float64)
         goal = d.goal[index].astype(np.float64)
-        obstacles, count = d.obstacles(index)
-        obstacles = obstacles.astype(np.float64)
+        stored, count = d.obstacles(index)
+        obstacles = stored.astype(np.float64)
         labels = [d.label_from(index, step * period).astype(np.float64) for step in range(steps + 1)]
         if rng is not None:
             symmetry = draw_symmetry(rng, len(index), self._centre)
             x, goal = symmetry.states(x), symmetry.vector(goal, self._centre)
-            obstacles = obstacles.copy()
             obstacles[..., 0:3] = symmetry.vector(obstacles[..., 0:3], self._centre)
             obstacles[..., 4:7] = symmetry.vector(obstacles[..., 4:7])
             labels = [

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
     app.command("train")(train)
 
 
-def train(
+def train(  # noqa: PLR0913 - the options of the command
     bags: Annotated[
         list[Path], typer.Option(help="Folder of rosbags, whoever recorded them; may be given several times.")
     ],

@@ -1,8 +1,8 @@
 """Training of the joint fixed point from recorded flights.
 
-Phase 1 (warm-up) fits the network alone: theta for an uninformed iterate against the expert's waypoints. Phase 2 trains through the
-solver as in DEQ-MPC (CoRL 2025), section 4: one cold solve of N iterations and L streaming steps of warm iterations along the
-expert's trajectory, with an L1 loss on every iterate:
+Phase 1 (warm-up) fits the network alone: theta for an uninformed iterate against the expert's waypoints. Phase 2
+trains through the solver as in DEQ-MPC (CoRL 2025), section 4: one cold solve of N iterations and L streaming steps of
+warm iterations along the expert's trajectory, with an L1 loss on every iterate:
 
     loss = mean_j |tau^j - tau_expert|_1 + w_theta |theta^j - tau_expert|_1 + w_c |d(z*) - z*|^2 / |z*|^2
 """
@@ -61,7 +61,7 @@ Listener = Callable[[int, dict[str, float]], None]
 
 
 def waypoint_loss(pred: Tensor, label: Tensor, velocity_weight: float) -> Tensor:
-    """Mean L1 over samples and knots 1..T-1 of positions [m] plus weighted velocities; knot 0 is given, not predicted."""
+    """Mean L1 over samples and knots 1..T-1 of positions [m] plus weighted velocities; knot 0 is given."""
     error = (pred[:, 1:, :6] - label[:, 1:]).abs()
     return error[..., :3].sum(-1).mean() + velocity_weight * error[..., 3:].sum(-1).mean()
 
@@ -82,7 +82,7 @@ def uninformed_iterate(scenario: Scenario, horizon: int, dt: float, rng: np.rand
 
 @dataclass
 class Trainer:
-    """Owns network, optimiser and random state; `run` does the steps that are left. Resumable through `save` and `load`."""
+    """Owns network and optimiser; `run` does the steps that are left. Resumable through `save` and `load`."""
 
     policy: PolicyConfig
     config: TrainConfig
@@ -107,7 +107,7 @@ class Trainer:
         return self.config.warmup_steps + self.config.steps
 
     def run(self, listeners: Sequence[Listener], save: Callable[[], None]) -> None:
-        """Train until `total_steps`; listeners get every step's scalars, ``save`` is called now and then and at the end."""
+        """Train until `total_steps`; listeners get every step's scalars, ``save`` is called every so often and last."""
         while self.step < self.total_steps:
             scalars = self.train_step()
             self.step += 1
@@ -229,7 +229,7 @@ class Trainer:
         except Exception as error:  # torch raises many kinds for a damaged file
             raise UserError(f"{path}: cannot be resumed from; remove it to start anew") from error
         for name, ours in (("policy", self.policy.model_dump_json()), ("train", self.config.model_dump_json())):
-            if content[name] != ours:
+            if content.get(name) != ours:
                 raise UserError(
                     f"{path}: was made with another {name} configuration; use another --out or the same options"
                 )

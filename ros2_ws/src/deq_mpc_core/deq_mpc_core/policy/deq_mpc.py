@@ -2,7 +2,8 @@
 
     theta^i = NN_phi(x_init, o, tau^{i-1}),   tau^i = AL_m(theta^i; warm-started at tau^{i-1}, lambda, eta, mu)
 
-Gurumurthy et al., DEQ-MPC (CoRL 2025), section 3. With coupling diff-mpc the network sees x_init repeated in place of tau^{i-1}.
+Gurumurthy et al., DEQ-MPC (CoRL 2025), section 3. With coupling diff-mpc the network sees x_init repeated in place of
+tau^{i-1}.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class DeqMpc:
         return JointState(torch.from_numpy(solver.tau), solver, self.network.initial_z(len(scenario.x)))
 
     def warm_start(self, scenario: Scenario, state: JointState, elapsed: float) -> JointState:
-        """The last iterate read ``elapsed`` [s] later, multipliers reset (the paper's warm start), cut from the past's gradient."""
+        """The last iterate ``elapsed`` [s] later, multipliers reset as in the paper, cut from the past's gradient."""
         tau = shift_trajectory(state.solver.tau, elapsed / self.config.mpc.dt)
         solver = self._at_rest(scenario).with_tau(tau).with_penalty(self.config.alternation.warm.penalty_init)
         return JointState(torch.from_numpy(tau), solver, state.z.detach())

@@ -88,7 +88,7 @@ def load_flight_policy(path: Path | None = None) -> DeqMpcPolicy:
     """The policy of a checkpoint, by default of the shipped one.
 
     Raises:
-        UserError: if the checkpoint is missing, damaged, of another task or of a configuration this program does not know.
+        UserError: if the checkpoint is missing, damaged, of another task or of a configuration unknown here.
     """
     path = path or default_checkpoint()
     checkpoint = load_checkpoint(path, task="crazyflie")

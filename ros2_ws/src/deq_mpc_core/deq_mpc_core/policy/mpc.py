@@ -97,7 +97,7 @@ def predict_centres(obstacles: Array, horizon: int, dt: float) -> Array:
 
 
 def complete_reference(pos: Array, vel: Array, yaw: Array | float, thrust: Array | float) -> Array:
-    """State reference (..., T, NX) from positions and velocities (..., T, 3): level, at rest in rotation, hover thrust [N]."""
+    """State reference (..., T, NX) from positions and velocities (..., T, 3): level, not rotating, ``thrust`` [N]."""
     reference = np.zeros((*pos.shape[:-1], NX))
     reference[..., POS] = pos
     reference[..., VEL] = vel
@@ -148,7 +148,7 @@ class Mpc:
     def warm_start(
         self, obs: Observation, state: MpcState | None, problem: Data, options: SolverOptions
     ) -> SolverState | None:
-        """The previous plan read later by the time that has passed, multipliers zero; None where there is none to use."""
+        """The previous plan read later by the time that has passed, multipliers zero; None if there is none to use."""
         if state is None or not 0.0 <= obs.t - state.t <= self.config.dt * self.config.horizon:
             return None
         tau = shift_trajectory(state.tau, (obs.t - state.t) / self.config.dt)
