@@ -1,6 +1,11 @@
 """``deq-mpc evaluate``: its JSON, its failures file, its bags, its refusals."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -107,3 +112,22 @@ def test_bad_input_is_one_line_and_status_2(capsys, arguments, says):
     assert says in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
+
+
+def test_an_interrupt_ends_all_processes_and_leaves_whole_bags_only(tmp_path):
+    bags = tmp_path / "bags"
+    arguments = ["evaluate", "--policy", "straight-line", "--episodes", "1000", "--workers", "2", "--record", str(bags)]
+    script = f"from deq_mpc_core.cli import main; main({arguments!r})"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        while process.poll() is None and not list(bags.glob("clutter*")):
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        error = process.communicate(timeout=60)[1]  # ends when nobody has stderr open any more: all workers are gone
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert (process.returncode, error) == (130, "")
+    assert all((bag / "metadata.yaml").exists() for bag in bags.glob("clutter*"))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 from deq_mpc_core.errors import UserError
@@ -37,6 +38,7 @@ training. They differ in the second word as long as an evaluation has at most ``
 EPISODE_LIMIT = 1_000_000
 """Most scenes of one campaign."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_GRACE = 2.0
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,18 @@ def _one_thread_per_child() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    """End quietly on an interrupt, after the blocks under way have cleaned up, and when the parent is gone."""
-    signal.signal(signal.SIGINT, lambda signum, frame: sys.exit(128 + signum))
+    """End on an interrupt, and when the parent is gone."""
+    signal.signal(signal.SIGINT, _leave)
     threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _leave(signum: int, _: FrameType | None) -> None:
+    """Leave quietly: the blocks under way clean up, for at most ``_GRACE`` seconds."""
+    status = 128 + signum
+    timer = threading.Timer(_GRACE, os._exit, [status])
+    timer.daemon = True
+    timer.start()
+    sys.exit(status)
 
 
 def _follow_parent() -> None:
