@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import typer
@@ -16,7 +17,7 @@ from deq_mpc_core.errors import UserError
 
 def greet(app: typer.Typer) -> None:
     @app.command("greet")
-    def _greet(name: str, status: int = 0) -> None:
+    def _greet(name: str, status: Annotated[int, typer.Option(help="Of the exit [1].")] = 0) -> None:
         if name == "nobody":
             raise UserError("there is nobody;\n give a name")
         typer.echo(f"hello {name}")
@@ -48,6 +49,11 @@ def test_a_command_runs_though_another_one_cannot_be_loaded(capsys: pytest.Captu
 
 def test_the_status_is_the_commands() -> None:
     assert run("greet", "you", "--status", "1") == 1
+
+
+def test_the_help_shows_units_in_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("greet", "--help") == 0
+    assert "Of the exit [1]." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -46,14 +46,14 @@ class _LazyGroup(TyperGroup):
         point = _commands().get(cmd_name)
         if point is None:
             return None
-        app = typer.Typer(add_completion=False)
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
         point.load()(app)
         command = typer.main.get_command(app)
         command.name = cmd_name
         return command
 
 
-app = typer.Typer(cls=_LazyGroup, add_completion=False)
+app = typer.Typer(cls=_LazyGroup, add_completion=False, rich_markup_mode=None)
 
 
 @app.callback()
