@@ -113,7 +113,8 @@ def problem_with(command: list[str]) -> str | None:
     name = Path(program).name
     if name in CHECKS:
         return CHECKS[name](rest)
-    if name not in KNOWN_PROGRAMS and not (program.startswith(".venv/bin/") and name == "tensorboard"):
+    own_script = program.startswith("scripts/") and (ROOT / program).is_file()
+    if name not in KNOWN_PROGRAMS and program != ".venv/bin/tensorboard" and not own_script:
         return f"unknown program {program}"
     found = (problem_with_file(word) for word in rest if FILE_NAME.fullmatch(word) and "://" not in word)
     return next(filter(None, found), None)
@@ -148,6 +149,7 @@ def test_the_readme_has_commands_and_file_names() -> None:
         "docker compose -f docker/compose.yaml run fry",
         "source ros2_ws/nothing.sh",
         "frobnicate",
+        "scripts/frobnicate.sh",
     ],
 )
 def test_the_checks_see_what_does_not_exist(line: str) -> None:
@@ -159,6 +161,7 @@ def test_the_checks_see_what_does_not_exist(line: str) -> None:
     "line",
     [
         "make fly SEED=3",
+        "scripts/setup.sh venv python3",
         "SEED=3 make fly",
         "ros2 launch deq_mpc_controller fly.launch.py seed:=3",
         ".venv/bin/deq-mpc launch fly seed:=3",
