@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from solver_problems import MODELS, PROBLEMS, cost, crazyflies, pendulum_model, pendulums, take
+from solver_problems import DT, MODELS, PROBLEMS, cost, crazyflies, pendulum_model, pendulums, take
 
 from deq_mpc_core.models.crazyflie import crazyflie_model
 from deq_mpc_core.solver import (
@@ -23,8 +23,9 @@ from deq_mpc_core.solver import (
     SolverState,
     Status,
     cold_state,
-    shift_state,
+    shift_trajectory,
 )
+from deq_mpc_core.solver.generate import load_kernels
 from deq_mpc_core.solver.torch_engine import TorchEngine
 
 Array = NDArray[np.float64]
@@ -61,6 +62,12 @@ def assert_agree(a: Solution, b: Solution, tolerance: float = 1e-8) -> None:
         np.testing.assert_allclose(x, arrays(b.state)[name], rtol=tolerance, atol=tolerance, err_msg=name)
     for name in ("dynamics", "violation", "penalty"):
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def shift_state(state: SolverState, knots: float) -> SolverState:
+    """The whole iterate read later, multipliers included."""
+    duals = Duals(*(shift_trajectory(a, knots) for a in state.duals))
+    return SolverState(shift_trajectory(state.tau, knots), duals, state.penalty)
 
 
 # Engines against each other -------------------------------------------------------------------------------------------
@@ -335,3 +342,28 @@ def test_shapes_that_do_not_fit_are_named() -> None:
 def test_an_empty_batch_is_solved() -> None:
     data = take(crazyflies(2), [])
     assert solve_one(data).status.shape == (0,)
+
+
+def test_kernels_are_compiled_once_whatever_kind_of_array_comes() -> None:
+    model, data = pendulum_model(), pendulums(1)
+    engine = CpuEngine(model, threads=1)
+    state = cold_state(data, 1.0)
+    solution = engine.solve(data, state, FLIGHT)
+    engine.adjoint(data, solution, np.ones_like(solution.state.tau))
+    kernels = load_kernels(model)
+    before = [len(kernel.signatures) for kernel in (kernels.solve.solve_range, kernels.adjoint.adjoint_range)]
+
+    odd = data._replace(
+        x_ref=np.asfortranarray(data.x_ref),
+        p=np.broadcast_to(data.p[0], (1, 2)),
+        q=data.q.astype(np.float32),
+        dt=np.float64(DT),
+    )
+    for a in (state.tau, state.penalty, *state.duals):
+        a.setflags(write=False)
+    options = FLIGHT.model_copy(update={"penalty_max": 10_000, "tolerance": np.float32(1e-4)})
+    solution = engine.solve(odd, state, options)
+    for a in (solution.state.tau, solution.penalty):
+        a.setflags(write=False)
+    engine.adjoint(odd, solution, np.ones(solution.state.tau.shape, dtype=np.float32))
+    assert [len(kernel.signatures) for kernel in (kernels.solve.solve_range, kernels.adjoint.adjoint_range)] == before

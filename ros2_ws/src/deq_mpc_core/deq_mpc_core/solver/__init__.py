@@ -13,7 +13,7 @@ from deq_mpc_core.solver.solution import (
     SolverState,
     Status,
     cold_state,
-    shift_state,
+    shift_trajectory,
 )
 
 __all__ = [
@@ -28,5 +28,5 @@ __all__ = [
     "SolverState",
     "Status",
     "cold_state",
-    "shift_state",
+    "shift_trajectory",
 ]

@@ -124,9 +124,3 @@ def shift_trajectory(a: Array, knots: float) -> Array:
     weight = (at - low).reshape(1, -1, *(1,) * (a.ndim - 2))
     shifted: Array = (1.0 - weight) * a[:, low] + weight * a[:, high]
     return shifted
-
-
-def shift_state(state: SolverState, knots: float) -> SolverState:
-    """Time-shift a warm start, multipliers included; see `shift_trajectory`."""
-    duals = Duals(*(shift_trajectory(a, knots) for a in state.duals))
-    return SolverState(shift_trajectory(state.tau, knots), duals, state.penalty)
