@@ -1,4 +1,8 @@
-"""The network's inputs, batched and differentiable: the training twin of ``features.py``, which states the formulas."""
+"""The network's inputs, batched and differentiable: the twin of ``features.py``, which states the formulas.
+
+Training needs `describe_knots`, whose gradient it takes; `observe` is the reference that the compiled features and the
+networks are tested against.
+"""
 
 from __future__ import annotations
 
