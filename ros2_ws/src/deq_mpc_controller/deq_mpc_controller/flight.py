@@ -56,8 +56,6 @@ class Mode(Enum):
 
 FINAL = frozenset({Mode.FAULT, Mode.ESTOP})
 IN_FLIGHT = frozenset({Mode.TAKEOFF, Mode.FLY, Mode.LAND})
-MOTORS_ARMED = frozenset({Mode.ARMED, *IN_FLIGHT})
-"""Modes in which the vehicle is asked to be armed."""
 
 
 class Request(Enum):
