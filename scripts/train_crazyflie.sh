@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# How the shipped checkpoint was made: the expert's flights, imitation, two rounds in which the expert labels the learner's own
-# flights (DAgger), then training through the solver. docs/training.md says how long each step takes.
+# How the shipped checkpoint was made: the expert's flights, imitation, three rounds in which the expert labels the learner's own
+# flights (DAgger), in the last also training through the solver. docs/training.md says how long each step takes.
 #
 #   scripts/train_crazyflie.sh [FOLDER]     everything goes to FOLDER (default runs/crazyflie)
 set -euo pipefail
@@ -26,16 +26,16 @@ step "imitation"
 "$deq_mpc" train --bags "$bags" --out "$out/round0" --steps 0
 
 learner_mix=gate=0.45,pocket=0.25,clutter=0.15,clutter-moving=0.15
-for round in 1 2; do
+for round in 1 2 3; do
     previous=$out/round$((round - 1))/checkpoint.safetensors
     step "round $round: the learner flies, the expert labels"
     "$deq_mpc" expert --policy "$previous" --flights 240 --seed "$round" --noise 0 --mix "$learner_mix" --out "$bags/round$round"
-    step "round $round: imitation goes on"
-    if [ "$round" -lt 2 ]; then
-        "$deq_mpc" train --bags "$bags" --out "$out/round$round" --init "$previous" --steps 0
-    else
-        step "and training through the solver"
-        "$deq_mpc" train --bags "$bags" --out "$out/round$round" --init "$previous"
-    fi
+    step "round $round: training goes on"
+    case $round in
+        1) schedule=(--steps 0) ;;
+        2) schedule=(--warmup-steps 800 --steps 0) ;;
+        3) schedule=() ;;  # and through the solver
+    esac
+    "$deq_mpc" train --bags "$bags" --out "$out/round$round" --init "$previous" "${schedule[@]}"
 done
-echo "$out/round2/checkpoint.safetensors"
+echo "$out/round3/checkpoint.safetensors"
