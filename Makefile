@@ -21,6 +21,7 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 PACKAGES := deq_mpc_core deq_mpc_controller deq_mpc_sim
 BUILD_FILES := $(foreach package,$(PACKAGES),$(addprefix ros2_ws/src/$(package)/,setup.py setup.cfg package.xml))
+COMPILED_FILES := $(shell grep -rl --include='*.py' njit ros2_ws/src)
 SETUP := @scripts/setup.sh
 
 help:
@@ -55,7 +56,7 @@ $(STAMPS)/workspace: $(BUILD_FILES) $(STAMPS)/packages
 	$(SETUP) workspace
 	@touch $@
 
-$(STAMPS)/warm: scripts/warm_cache.py $(STAMPS)/workspace
+$(STAMPS)/warm: scripts/warm_cache.py $(COMPILED_FILES) $(STAMPS)/workspace
 	$(SETUP) warm
 	@touch $@
 
