@@ -18,8 +18,24 @@ from deq_mpc_core.solver.generate import load_kernels
 from deq_mpc_core.solver.solution import Array, Solution, SolverOptions, SolverState
 
 
-def _contiguous(data: Data) -> Data:
-    return Data._make(np.ascontiguousarray(a, dtype=np.float64) for a in data)._replace(dt=float(data.dt))
+def _plain(a: Any) -> Array:
+    """The array as kernels are compiled for; any other kind, a read-only one say, would compile them once more."""
+    return np.require(a, np.float64, ["C", "A", "W"])
+
+
+def _plain_data(data: Data) -> Data:
+    return Data._make(_plain(a) for a in data)._replace(dt=float(data.dt))
+
+
+def _plain_options(options: SolverOptions) -> Options:
+    return Options(
+        int(options.al_iterations),
+        int(options.newton_steps),
+        float(options.penalty_growth),
+        float(options.penalty_max),
+        float(options.tolerance),
+        float(options.newton_tolerance),
+    )
 
 
 class CpuEngine:
@@ -51,7 +67,8 @@ class CpuEngine:
         batch = tau.shape[0]
         out = np.empty((batch, 8))
         kernel = self._kernels.solve.solve_range
-        self._over_batch(kernel, batch, _contiguous(data), tau, duals, state.penalty, _options(options), out)
+        work = (_plain_data(data), tau, duals, _plain(state.penalty), _plain_options(options), out)
+        self._over_batch(kernel, batch, *work)
         return Solution(
             state=SolverState(tau, duals, out[:, 7].copy()),
             status=out[:, 0].astype(np.int64),
@@ -67,17 +84,13 @@ class CpuEngine:
         self, data: Data, solution: Solution, tau_bar: Array, *, exact: bool = True
     ) -> tuple[Gradients, NDArray[np.int64]]:
         """See `Engine.adjoint` and ``kernels/adjoint.py``."""
-        data = _contiguous(data)
+        data, state = _plain_data(data), solution.state
+        tau, duals = _plain(state.tau), Duals._make(_plain(a) for a in state.duals)
         grads = Gradients(*(np.empty_like(getattr(data, name)) for name in Gradients._fields))
         how = np.empty(tau_bar.shape[0])
-        g = np.ascontiguousarray(tau_bar, dtype=np.float64)
-        state = solution.state
-        work = (data, state.tau, state.duals, solution.penalty, exact, g, np.empty_like(g), grads, how)
+        g = _plain(tau_bar)
+        work = (data, tau, duals, _plain(solution.penalty), bool(exact), g, np.empty_like(g), grads, how)
         self._over_batch(self._kernels.adjoint.adjoint_range, tau_bar.shape[0], *work)
         kinds = how.astype(np.int64)
         zero_failures(grads, kinds, solution)
         return grads, kinds
-
-
-def _options(options: SolverOptions) -> Options:
-    return Options(*(getattr(options, name) for name in Options._fields))
