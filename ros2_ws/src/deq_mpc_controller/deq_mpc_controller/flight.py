@@ -19,6 +19,9 @@ from deq_mpc_core.config import Config
 
 Array = NDArray[np.float64]
 
+_STOPPING_TIME = 0.4
+"""A vehicle that is told to land comes to rest about this times its velocity ahead [s]."""
+
 
 class FlightConfig(Config):
     """``flight`` in ``config/controller.yaml``."""
@@ -281,10 +284,10 @@ def _ordered_down(state: FlightState, inputs: FlightInputs) -> FlightState | Non
 
 
 def _land(state: FlightState, inputs: FlightInputs, failure: str = "", blind: bool = False) -> FlightState:
-    """Begin the landing where the vehicle will have come to rest, about 0.4 s ahead."""
+    """Begin the landing where the vehicle will have come to rest."""
     anchor = state.anchor
     if inputs.pos is not None and inputs.vel is not None:
-        anchor = inputs.pos + 0.4 * inputs.vel * np.array([1.0, 1.0, 0.0])
+        anchor = inputs.pos + _STOPPING_TIME * inputs.vel * np.array([1.0, 1.0, 0.0])
     return replace(_enter(state, Mode.LAND, inputs, anchor=anchor, failure=failure), blind=blind)
 
 
