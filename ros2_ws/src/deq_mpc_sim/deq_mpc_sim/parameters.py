@@ -7,18 +7,12 @@ from typing import Annotated
 
 import numpy as np
 
+from deq_mpc_controller.units import Hertz, Metre, Newton, Number, Radian, Second, Volt
 from deq_mpc_core.config import Config, in_unit, load_config
 from deq_mpc_sim.firmware import FirmwareGains
 from deq_mpc_sim.plant import MOTOR_COUNT, Array, PlantParameters
 
-Number = Annotated[float, in_unit("1")]
-Second = Annotated[float, in_unit("s")]
-Radian = Annotated[float, in_unit("rad")]
-Metre = Annotated[float, in_unit("m")]
-Newton = Annotated[float, in_unit("N")]
-Hertz = Annotated[float, in_unit("Hz")]
 Inertia = Annotated[float, in_unit("kg m^2")]
-Volt = Annotated[float, in_unit("V")]
 PerSecond = Annotated[float, in_unit("1/s")]
 PerSecond2 = Annotated[float, in_unit("1/s^2")]
 DegreeSecond = Annotated[float, in_unit("deg s")]
