@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deq_mpc_controller.conversions import THRUST_CLIP
 from deq_mpc_core.config import config_path, load_config
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.policy.interface import Command
 from deq_mpc_sim import plant
 from deq_mpc_sim.gusts import first_gust, next_gust
 from deq_mpc_sim.parameters import PlantConfig, draw_vehicle, plant_config, world_config
-from deq_mpc_sim.vehicle import MAX_COUNT, STEP, Array, Truth, Vehicle
+from deq_mpc_sim.vehicle import STEP, Array, Truth, Vehicle
 
 WEIGHT = plant_config().body.mass * plant_config().body.gravity
 HOVER = Command(0.0, 0.0, 0.0, WEIGHT)
@@ -195,7 +196,7 @@ def test_flights_repeat_exactly_and_do_not_depend_on_how_time_is_cut() -> None:
 def test_the_thrust_map_clips_like_the_firmware() -> None:
     vehicle = Vehicle()
     assert vehicle.setpoint(HOVER).thrust == pytest.approx(42590, abs=30)  # known hover command at 31.8 g
-    assert vehicle.setpoint(HOVER._replace(thrust=9.0)).thrust == MAX_COUNT
+    assert vehicle.setpoint(HOVER._replace(thrust=9.0)).thrust == THRUST_CLIP
     assert vehicle.setpoint(HOVER._replace(thrust=0.001)).thrust == 0.0
     assert vehicle.setpoint(Command(0.0, 0.1, 0.2, 0.3)).pitch == pytest.approx(-np.rad2deg(0.1))
 

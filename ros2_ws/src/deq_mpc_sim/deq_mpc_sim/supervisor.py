@@ -10,8 +10,9 @@ import math
 import struct
 from enum import IntFlag
 
+from deq_mpc_controller.conversions import SETPOINT_PACKET, THRUST_CLIP, THRUST_DEAD_ZONE
 from deq_mpc_sim.firmware import Setpoint
-from deq_mpc_sim.vehicle import MAX_COUNT, MIN_COUNT, STOP
+from deq_mpc_sim.vehicle import STOP
 
 LEVEL_AFTER, STOP_AFTER = 0.5, 2.0  # s: ages of the setpoint
 WATCHDOG_PERIOD = 1.0  # s: the emergency-stop watchdog, once fed
@@ -19,7 +20,6 @@ FLYING_MEMORY = 2.0  # s: it counts as flying this long after the motors last tu
 TUMBLE_ANGLE, TUMBLE_TIME = math.radians(60.0), 1.0  # tilted more than this for so long [s]
 DISARM_LANDED, DISARM_IDLE = 3.0, 30.0  # s: a vehicle that does not arm itself, after landing and before flying
 
-_RPYT = struct.Struct("<fffH")
 _MANUAL = struct.Struct("<fffHB")
 
 
@@ -86,9 +86,9 @@ class Supervisor:
 
     def receive_rpyt(self, payload: bytes, t: float) -> None:
         """A roll-pitch-yawrate-thrust setpoint: degrees, pitch nose up, yaw rate clockwise, motor count."""
-        if len(payload) < _RPYT.size:
+        if len(payload) < SETPOINT_PACKET.size:
             return
-        roll, pitch, clockwise, thrust = _RPYT.unpack_from(payload)
+        roll, pitch, clockwise, thrust = SETPOINT_PACKET.unpack_from(payload)
         if thrust == 0:
             self._thrust_locked = False
         self._accept(roll, pitch, -clockwise, 0 if self._thrust_locked else thrust, t)
@@ -108,7 +108,7 @@ class Supervisor:
     def _accept(self, roll: float, pitch: float, yaw_rate: float, thrust: int, t: float) -> None:
         """Follow a setpoint; one that is not finite stops the motors (the real controller would lose its mind)."""
         finite = all(math.isfinite(value) for value in (roll, pitch, yaw_rate))
-        count = float(min(thrust, MAX_COUNT)) if finite and thrust >= MIN_COUNT else 0.0
+        count = float(min(thrust, THRUST_CLIP)) if finite and thrust >= THRUST_DEAD_ZONE else 0.0
         self._setpoint = Setpoint(roll, pitch, yaw_rate, count) if count > 0.0 else STOP
         self._received = t
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deq_mpc_controller.conversions import log_from_body_rates, log_from_rpy
 from deq_mpc_sim.firmware import Setpoint
 from deq_mpc_sim.log_blocks import LogVariable
 from deq_mpc_sim.supervisor import Bit
@@ -40,14 +41,14 @@ class Telemetry:
     low_voltage: float
 
     @property
-    def attitude(self) -> Array:
-        """(3,) roll, pitch (nose up), yaw [deg]."""
-        return np.asarray(np.rad2deg(self.rpy) * [1.0, -1.0, 1.0])
+    def attitude(self) -> tuple[float, float, float]:
+        """Roll, pitch (nose up), yaw [deg]."""
+        return log_from_rpy(self.rpy)
 
     @property
-    def gyro(self) -> Array:
-        """(3,) body rates [deg/s]: x forward, y left, z up."""
-        return np.asarray(np.rad2deg(self.truth.ang_vel))
+    def gyro(self) -> tuple[float, float, float]:
+        """Body rates [deg/s]: x forward, y left, z up."""
+        return log_from_body_rates(self.truth.ang_vel)
 
 
 def _has(bit: Bit) -> LogVariable[Telemetry]:

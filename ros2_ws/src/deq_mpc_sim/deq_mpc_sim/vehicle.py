@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from deq_mpc_controller.conversions import THRUST_CLIP, THRUST_DEAD_ZONE, rpy_rate_from_body_rates
 from deq_mpc_core.policy.interface import Command
 from deq_mpc_core.rotations import rpy_from_quat
 from deq_mpc_sim import firmware, plant
@@ -25,7 +26,6 @@ from deq_mpc_sim.plant import PlantParameters, advance_body
 Array = NDArray[np.float64]
 
 STEP = 0.001  # s: of the physics
-MIN_COUNT, MAX_COUNT = 1000, 60000  # below: no thrust; above: clipped (the firmware's RPYT decoder)
 STOP = Setpoint(0.0, 0.0, 0.0, 0.0)
 _NO_FORCE = (0.0, 0.0, 0.0)
 
@@ -55,16 +55,7 @@ class Truth(NamedTuple):
     @property
     def rpy_rate(self) -> Array:
         """(3,) rates of the Euler angles [rad/s]."""
-        roll, pitch = self.rpy[0], self.rpy[1]
-        p, q, r = self.ang_vel
-        sideways = q * np.sin(roll) + r * np.cos(roll)
-        return np.array(
-            [
-                p + np.tan(pitch) * sideways,
-                q * np.cos(roll) - r * np.sin(roll),
-                sideways / np.cos(pitch),
-            ]
-        )
+        return rpy_rate_from_body_rates(self.rpy, self.ang_vel)
 
     @property
     def x(self) -> Array:
@@ -152,7 +143,7 @@ class Vehicle:
     def setpoint(self, command: Command) -> Setpoint:
         """The command in the firmware's convention, quantised and clipped as its decoder does."""
         count = float(round(command.thrust / self._newtons_per_count))
-        count = 0.0 if count < MIN_COUNT else min(count, float(MAX_COUNT))
+        count = 0.0 if count < THRUST_DEAD_ZONE else min(count, float(THRUST_CLIP))
         roll, pitch, yaw_rate = (float(np.rad2deg(value)) for value in command[:3])
         return Setpoint(roll, -pitch, yaw_rate, count)
 
