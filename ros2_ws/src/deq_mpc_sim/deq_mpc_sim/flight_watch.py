@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from deq_mpc_controller.flight import Mode
 from deq_mpc_sim.referee import PolicyTimes, Referee, Rules, Verdict
 
 Array = NDArray[np.float64]
 
-FLYING = "FLY"
-LANDING = "LAND"
-LANDED = "IDLE"
+FLYING, LANDING, LANDED = Mode.FLY.value, Mode.LAND.value, Mode.IDLE.value
+FAILED = (Mode.FAULT.value, Mode.ESTOP.value)
+ON_GROUND = (Mode.IDLE.value, Mode.READY.value, Mode.ARMED.value)
 LANDING_GRACE = 0.5
 """The beginning of the landing [s] still counts: states and positions come on topics of their own, in any order."""
-FAILED = ("FAULT", "ESTOP")
-ON_GROUND = ("IDLE", "READY", "ARMED")
 MAX_OBSTACLE_AGE = 0.2
 """Obstacles are moved on at their velocity for so long after their message [s]; then they are out of date and stand."""
 VELOCITY_WINDOW = 0.1
