@@ -26,7 +26,7 @@ from deq_mpc_core.policy.straight_line import StraightLinePolicy
 from deq_mpc_sim.exploration import ExplorationNoise, NoisyPolicy
 from deq_mpc_sim.gusts import first_gust, next_gust
 from deq_mpc_sim.mocap import Mocap
-from deq_mpc_sim.parameters import draw_vehicle, world_config
+from deq_mpc_sim.parameters import HEADING, draw_vehicle, world_config
 from deq_mpc_sim.plant import rotation_matrix
 from deq_mpc_sim.referee import Ending, Referee
 from deq_mpc_sim.scenes import Scene, advance_adversarial, positions
@@ -38,8 +38,6 @@ CONTROL_PERIOD = 0.01
 """Between two commands [s]."""
 THRUST_MAP = ("cf21_legacy_props", "2025.09")
 """Platform and firmware generation of the simulated vehicle."""
-HEADING = 0.1
-"""Largest heading at the start [rad]: a vehicle put down by hand."""
 SETTLING = 1.0
 """Hover before the policy takes over [s]."""
 _STREAM = 0xF11E

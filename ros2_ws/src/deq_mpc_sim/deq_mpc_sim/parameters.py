@@ -184,6 +184,10 @@ def perturb(nominal: PlantParameters, bounds: DisturbanceConfig, rng: np.random.
     )
 
 
+HEADING = 0.1
+"""Largest heading of a vehicle put down by hand [rad]."""
+
+
 def draw_vehicle(rng: np.random.Generator) -> PlantParameters:
     """A vehicle of the shipped plant with the shipped disturbances."""
     return perturb(plant_config().parameters(), world_config().disturbances, rng)

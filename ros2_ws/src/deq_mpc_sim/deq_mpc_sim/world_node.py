@@ -27,7 +27,7 @@ from deq_mpc_core.rotations import rotate
 from deq_mpc_sim.gusts import first_gust, next_gust
 from deq_mpc_sim.mocap import Mocap, MocapPose
 from deq_mpc_sim.node_parameters import WORLD_NODE
-from deq_mpc_sim.parameters import draw_vehicle, world_config
+from deq_mpc_sim.parameters import HEADING, draw_vehicle, world_config
 from deq_mpc_sim.scenes import make_scene
 from deq_mpc_sim.udp_server import UdpServer
 from deq_mpc_sim.vehicle import Truth, Vehicle
@@ -35,8 +35,6 @@ from deq_mpc_sim.virtual_crazyflie import VirtualCrazyflie
 
 Array = NDArray[np.float64]
 
-HEADING = 0.1
-"""Largest heading at the start [rad]: a vehicle put down by hand."""
 _STREAM = 0x0F17  # keeps these random numbers apart from the scene's
 _CLOCK_WINDOW = 50
 """Readings of both clocks that are remembered: a late one among them does no harm, and a pause is forgotten."""
