@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from deq_mpc_core.cli import EXIT_INTERRUPTED
 from deq_mpc_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 DOMAINS = range(1, 102)
 """ROS domains whose ports lie below the ephemeral ones on every system."""
-EXIT_INTERRUPTED = 130
 
 
 def fly(
