@@ -11,7 +11,7 @@ import yaml
 from deq_mpc_controller.launch_file import LaunchFile, read_launch_file
 from deq_mpc_controller.node_parameters import CONTROLLER_NODE
 from deq_mpc_core.errors import UserError
-from deq_mpc_sim.node_parameters import OBSTACLE_NODE, WORLD_NODE
+from deq_mpc_sim.node_parameters import OBSTACLE_NODE, RECORDER_NODE, WORLD_NODE
 
 ROOT = Path(__file__).parents[2]
 Write = Callable[[str], LaunchFile]
@@ -60,7 +60,12 @@ def test_every_parameter_of_the_flight_has_the_name_of_its_argument() -> None:
         assert param["value"] == f"$(var {param['name']})"
 
 
-NODE_PARAMETERS = {"world_node": WORLD_NODE, "obstacle_node": OBSTACLE_NODE, "controller_node": CONTROLLER_NODE}
+NODE_PARAMETERS = {
+    "world_node": WORLD_NODE,
+    "obstacle_node": OBSTACLE_NODE,
+    "recorder_node": RECORDER_NODE,
+    "controller_node": CONTROLLER_NODE,
+}
 
 
 @pytest.mark.parametrize("executable", NODE_PARAMETERS)

@@ -38,3 +38,15 @@ WORLD_NODE = (
 
 OBSTACLE_NODE = _SCENE
 """Parameters of the obstacle node."""
+
+RECORDER_NODE = (
+    Parameter("robot", "cf", "name of the robot: prefix of its topics"),
+    Parameter("out", "flights", "folder that receives the flight's folder"),
+    Parameter("name", "", "name of the flight's folder; empty: from date, scene and seed"),
+    Parameter("policy", "default", "who flies, for the picture's caption"),
+    Parameter("seed", 0, "of the scene, for name and caption", low=0),
+    Parameter("scene", "clutter", "how the obstacles are placed, for name and caption", choices=get_args(Kind)),
+    Parameter("obstacles", "static", "how they move, for name and caption", choices=get_args(Motion)),
+    Parameter("timeout", 120.0, "a flight that is not over by then is given up [s]", low=1.0, high=3600.0),
+)
+"""Parameters of the recorder node."""

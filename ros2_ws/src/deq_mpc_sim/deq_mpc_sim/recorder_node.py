@@ -6,16 +6,12 @@ Exit status: 0 for a successful flight, 1 for any other, 2 if the folder cannot 
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
-import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
@@ -24,15 +20,17 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import deserialize_message
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState, PointCloud2
 from std_msgs.msg import String
 
+from deq_mpc_controller.ros_messages import seconds, vector
+from deq_mpc_controller.ros_node import Interrupts, declare_parameters, run_node
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.obstacle_cloud import unpack_obstacles
 from deq_mpc_sim.bag_writer import LATCHED, VOLATILE
 from deq_mpc_sim.flight_folder import FlightFolder
 from deq_mpc_sim.flight_watch import FlightWatch
+from deq_mpc_sim.node_parameters import RECORDER_NODE
 from deq_mpc_sim.referee import PolicyTimes
 
 SPIN_S = 0.1
@@ -61,14 +59,6 @@ class _Topic(NamedTuple):
     watcher: Watcher | None
 
 
-def _stamp(message: Any) -> float:
-    return float(message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec)
-
-
-def _vector(message: Any) -> np.ndarray:
-    return np.array([message.x, message.y, message.z])
-
-
 def _number(values: Mapping[str, str], key: str) -> float | None:
     """A diagnostic value; None if it is not there or not a number yet."""
     number = float(values.get(key) or "nan")
@@ -81,25 +71,12 @@ def _message_type(cls: type) -> str:
 
 
 class RecorderNode(Node):
-    """Subscribes to everything, raw; decodes only what the verdict needs."""
+    """Subscribes to what the bag keeps, raw; decodes only what the verdict needs."""
 
     def __init__(self) -> None:
         super().__init__("recorder_node")
-        parameters: dict[str, Any] = {
-            "robot": "cf",
-            "out": "flights",
-            "name": "",
-            "policy": "default",
-            "scene": "clutter",
-            "obstacles": "static",
-            "seed": 0,
-            "radius": 0.15,
-            "timeout": 120.0,
-        }
-        value: dict[str, Any] = {
-            name: self.declare_parameter(name, default).value for name, default in parameters.items()
-        }
-        self.timeout = float(value["timeout"])
+        value = declare_parameters(self, RECORDER_NODE)
+        self.timeout: float = value["timeout"]
         self.caption = f"{value['scene']}, {value['obstacles']}, seed {value['seed']}, policy {value['policy']}"
         stamp = time.strftime("%Y%m%d-%H%M%S")
         name = value["name"] or f"{stamp}-{value['scene']}-{value['obstacles']}-seed{value['seed']}"
@@ -135,19 +112,19 @@ class RecorderNode(Node):
 
     def _see_pose(self, message: PoseStamped) -> None:
         if not self._has_truth:  # a real flight has the motion capture's word alone
-            self.watch.see_vehicle(_stamp(message), _vector(message.pose.position))
+            self.watch.see_vehicle(seconds(message.header.stamp), vector(message.pose.position))
 
     def _see_truth(self, message: Odometry) -> None:
         self._has_truth = True
-        pos, vel = _vector(message.pose.pose.position), _vector(message.twist.twist.linear)
-        self.watch.see_vehicle(_stamp(message), pos, vel)
+        pos, vel = vector(message.pose.pose.position), vector(message.twist.twist.linear)
+        self.watch.see_vehicle(seconds(message.header.stamp), pos, vel)
 
     def _see_goal(self, message: PoseStamped) -> None:
-        self.watch.see_goal(_vector(message.pose.position))
+        self.watch.see_goal(vector(message.pose.position))
 
     def _see_obstacles(self, message: PointCloud2) -> None:
         try:
-            self.watch.see_obstacles(_stamp(message), unpack_obstacles(message))
+            self.watch.see_obstacles(seconds(message.header.stamp), unpack_obstacles(message))
         except UserError as error:
             self.get_logger().error(str(error), throttle_duration_sec=5.0)
 
@@ -159,7 +136,7 @@ class RecorderNode(Node):
         if "policy_ms_p50" in values:
             times = PolicyTimes(*(_number(values, f"policy_ms_{name}") for name in ("p50", "p99", "max")))
             misses = _number(values, "deadline_misses")
-            self.watch.see_policy(_stamp(message), times, None if misses is None else int(misses))
+            self.watch.see_policy(seconds(message.header.stamp), times, None if misses is None else int(misses))
 
 
 class _Progress:
@@ -182,7 +159,7 @@ class _Progress:
         sys.stderr.flush()
 
 
-def _spin(node: RecorderNode, progress: _Progress, interrupted: list[int]) -> str:
+def _spin(node: RecorderNode, progress: _Progress, interrupts: Interrupts) -> str:
     """Record until the flight is over; gives the reason."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -191,7 +168,7 @@ def _spin(node: RecorderNode, progress: _Progress, interrupted: list[int]) -> st
     while reason is None:
         executor.spin_once(timeout_sec=SPIN_S)
         progress.show(node.watch)
-        if interrupted:
+        if interrupts.count:
             reason = "interrupted"
         elif time.monotonic() - began > node.timeout:
             reason = f"not over after {node.timeout:g} s"
@@ -203,11 +180,11 @@ def _spin(node: RecorderNode, progress: _Progress, interrupted: list[int]) -> st
     return reason
 
 
-def _run(interrupted: list[int]) -> int:
+def _run(interrupts: Interrupts) -> int:
     node = RecorderNode()
     progress = _Progress()
     try:
-        reason = _spin(node, progress, interrupted)
+        reason = _spin(node, progress, interrupts)
     except BaseException:
         node.folder.discard()
         raise
@@ -222,19 +199,4 @@ def _run(interrupted: list[int]) -> int:
 
 def main() -> None:
     """Entry point of the node."""
-    interrupted: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        interrupted.append(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        status = _run(interrupted)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        status = 2
-    finally:
-        rclpy.try_shutdown()
-    sys.exit(status)
+    run_node(_run)
