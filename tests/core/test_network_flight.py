@@ -108,7 +108,7 @@ def test_refine_is_a_function_of_its_arguments(kind: str) -> None:
     x, goal, obstacles, states = scenario(1, 10, 16)
     context = flight.encode(x, goal, obstacles, FENCE, WEIGHT)
     knots, z = flight.describe_knots(x, states, obstacles), flight.initial_z()
-    copies = [a.copy() for a in (*context, knots, z)]
+    copies = [np.copy(a) for a in (*context, knots, z)]
     first, second = flight.refine(context, knots, z), flight.refine(context, knots, z)
     for mine, before in zip((*context, knots, z), copies, strict=True):
         np.testing.assert_array_equal(mine, before)

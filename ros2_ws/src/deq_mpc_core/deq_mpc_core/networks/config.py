@@ -58,6 +58,7 @@ class NetworkConfig(Config):
     approach_rate: float = Field(gt=0)
     position_scale: float = Field(gt=0)
     velocity_scale: float = Field(gt=0)
+    goal_authority: float = Field(default=1.0, gt=0)
     fixed_point: FixedPointConfig
     features: FeatureConfig
 

@@ -34,10 +34,11 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 
 class FlightContext(NamedTuple):
-    """What refine needs of the observation: injection (T, H), baseline (T, 6); see ``waypoints.Context``."""
+    """What refine needs of the observation: injection (T, H), baseline (T, 6), authority; see ``waypoints.Context``."""
 
     injection: Array32
     baseline: Array
+    authority: float
 
 
 class Mixing(NamedTuple):
@@ -400,13 +401,13 @@ def _inject(weights: RefinerWeights, injection: Array32, knots: Array32) -> Arra
 
 
 @jit
-def _read_out(weights: RefinerWeights, hidden: Array32, baseline: Array) -> Array:
-    """theta (T, 6) = baseline + scale * conv(hidden)."""
+def _read_out(weights: RefinerWeights, hidden: Array32, context: FlightContext) -> Array:
+    """theta (T, 6) = baseline + authority * scale * conv(hidden)."""
     padded = np.zeros((hidden.shape[0] + 2, hidden.shape[1]), np.float32)
     padded[1:-1] = hidden
     out = np.empty((hidden.shape[0], weights.output_scale.size), np.float32)
     _convolve(padded, weights.head_weight, weights.head_bias, out)
-    return baseline + weights.output_scale * out
+    return context.baseline + context.authority * weights.output_scale * out
 
 
 @jit
@@ -422,7 +423,7 @@ def refine_equilibrium(
     """theta (T, 6), z* (T, H), residual and steps of kind deq."""
     injection = _inject(weights, context.injection, knots)
     z_star, residual, steps = _solve_equilibrium(core, groups, mixing, injection, z)
-    return _read_out(weights, z_star, context.baseline), z_star, residual, steps
+    return _read_out(weights, z_star, context), z_star, residual, steps
 
 
 @jit
@@ -431,4 +432,4 @@ def refine_conv_stack(
 ) -> Array:
     """theta (T, 6) of kind nn."""
     hidden = _solve_conv_stack(core, groups, _inject(weights, context.injection, knots))
-    return _read_out(weights, hidden, context.baseline)
+    return _read_out(weights, hidden, context)

@@ -73,7 +73,9 @@ class FlightNetwork:
         seen = self.features.observe(x, goal, obstacles, fence, weight)
         scene = np.concatenate([seen.ego, seen.scan]).astype(np.float32)[None]
         injection = encode(self._encoder, self.config.heads, scene, seen.tokens.astype(np.float32))
-        return FlightContext(injection, straight_line(seen.goal, self.horizon, self.dt, self.config))
+        distance = math.sqrt(float(seen.goal @ seen.goal))
+        baseline = straight_line(seen.goal, self.horizon, self.dt, self.config)
+        return FlightContext(injection, baseline, min(1.0, distance / self.config.goal_authority))
 
     def describe_knots(self, x: Array, states: Array, obstacles: Array) -> Array:
         """(T, KNOT_SIZE) features of the iterate's states (T, 13); see `FlightFeatures.describe_knots`."""

@@ -7,7 +7,9 @@
     I_t     = LN(c_t + MLP(knot_t(tau)))                          once per iteration
     nn:   h = block_4(... block_1(I)),  block(h) = h + ReLU(GN(conv(h)))
     deq:  z* = d(z*, I),  d(z, I) = GN(ReLU(z + GN(I + conv(GN(ReLU(conv(z)))))))
-    theta   = straight line to the goal + scale * conv(h or z*)
+    theta   = straight line to the goal + min(1, |g| / G) * scale * conv(h or z*)
+
+The last factor lets the learned part fade out near the goal, so that the straight line ends there and nowhere else.
 
 The flight twin of this file is ``flight_network.py``; a test holds them equal.
 """
@@ -57,10 +59,12 @@ class Context(NamedTuple):
     Attributes:
         injection: (B, T, H) the part of I that does not depend on tau.
         baseline: (B, T, 6) straight line to the goal: position increment [m], velocity [m/s], yaw frame.
+        authority: (B, 1, 1) of the learned part, min(1, |g| / G).
     """
 
     injection: Tensor
     baseline: Tensor
+    authority: Tensor
 
 
 class Refinement(NamedTuple):
@@ -228,13 +232,14 @@ class WaypointNetwork(nn.Module):
             part.to(self.dtype) for part in (features.ego, features.scan, features.tokens, features.goal)
         )
         injection = self.encoder(ObservationFeatures(ego, scan, tokens, features.mask, goal))
-        return Context(injection, straight_line(goal, self.horizon, self.dt, self.config))
+        authority = (goal.norm(dim=-1) / self.config.goal_authority).clamp_max(1.0)[:, None, None]
+        return Context(injection, straight_line(goal, self.horizon, self.dt, self.config), authority)
 
     def refine(self, context: Context, knots: Tensor, z: Tensor) -> Refinement:
         """Waypoints for the iterate whose features are ``knots`` (B, T, KNOT_SIZE), from the start ``z`` (B, T, H)."""
         injection = self.norm(context.injection + self.knot(knots.to(self.dtype)))
         hidden, solution = self.core(injection, z)
-        theta = context.baseline + self.output_scale * self.head(hidden)
+        theta = context.baseline + context.authority * self.output_scale * self.head(hidden)
         return Refinement(theta, solution.z, solution.residual, solution.steps, self._penalty(hidden, solution.z))
 
     def _penalty(self, hidden: Tensor, z_star: Tensor) -> Tensor:
