@@ -149,7 +149,7 @@ def test_nan_is_not_hidden(kind: str) -> None:
     x[3] = np.nan
     context = flight.encode(x, goal, obstacles, FENCE, WEIGHT)
     assert np.isnan(context.injection).any()
-    clean = FlightContext(np.zeros_like(context.injection), np.zeros_like(context.baseline))
+    clean = FlightContext(np.zeros_like(context.injection), np.zeros_like(context.baseline), 1.0)
     knots = flight.describe_knots(scenario(3, 4, 16)[0], states, obstacles)
     knots[5, 0] = np.nan
     assert np.isnan(flight.refine(clean, knots, flight.initial_z()).theta).any()
