@@ -75,8 +75,8 @@ class Refinement(NamedTuple):
         z: (B, T, H) hidden fixed point, to start the next refinement from (kind nn: what was given).
         residual: (B,) relative fixed-point residual (kind nn: 0).
         steps: (B,) evaluations of d (kind nn: 0).
-        penalty: (B,) |d^s(z*) - z*|^2 / |z*|^2, s phantom steps, differentiable: added to the loss it keeps d contractive. 0 for kind nn,
-            without gradients and with the implicit gradient, which has made z* exact.
+        penalty: (B,) |d^s(z*) - z*|^2 / |z*|^2, s phantom steps, differentiable: added to the loss it keeps d
+            contractive. 0 for kind nn, without gradients and with the implicit gradient, which has made z* exact.
     """
 
     theta: Tensor
