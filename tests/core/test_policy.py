@@ -196,3 +196,19 @@ def test_checkpoints_that_cannot_fly_are_refused_in_one_line(tmp_path: Path) -> 
     unknown = tmp_path / "unknown.safetensors"
     save_checkpoint(unknown, network.state_dict(), task="crazyflie", config=raw, data={}, curves={})
     assert "unknown key 'network.layers'" in refusal(unknown)
+
+
+def test_a_configuration_that_the_weights_or_reason_contradict_is_refused(tmp_path: Path) -> None:
+    config = policy_config()
+    weights = random_network(config).state_dict()
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"horizon": config.mpc.horizon + 4}, "has shape"),
+        ({"fence_low": [0.0, 0.0, 5.0]}, "fence_low must lie below fence_high"),
+        ({"thrust_min": 1.0}, "thrust_min must be below thrust_max"),
+    ]
+    for number, (change, says) in enumerate(changes):
+        raw = config.model_dump(mode="json")
+        raw["mpc"] |= change
+        path = tmp_path / f"{number}.safetensors"
+        save_checkpoint(path, weights, task="crazyflie", config=raw, data={}, curves={})
+        assert says in refusal(path)

@@ -13,9 +13,9 @@ from deq_mpc_core.errors import UserError
 
 
 class Config(BaseModel):
-    """Base of all configuration: immutable, no unknown keys, no coercion of strings to numbers."""
+    """Base of all configuration: immutable, no unknown keys, no coercion of strings to numbers, no NaN or infinity."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

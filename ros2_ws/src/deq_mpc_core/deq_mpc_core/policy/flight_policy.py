@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from deq_mpc_core.checkpoint import default_checkpoint, load_checkpoint
 from deq_mpc_core.config import parse_config
+from deq_mpc_core.errors import UserError
 from deq_mpc_core.models.crazyflie import NX, POS, hover_thrust
 from deq_mpc_core.networks.flight_network import FlightNetwork
+from deq_mpc_core.networks.shapes import check_weights, parameter_shapes
 from deq_mpc_core.policy.config import PolicyConfig
 from deq_mpc_core.policy.interface import Array, Command, Observation, PolicyInfo
 from deq_mpc_core.policy.mpc import Mpc, MpcState, complete_reference, residuals
@@ -84,12 +86,26 @@ def _to_world(theta: Array, x: Array) -> Array:
     return np.hstack([theta[:, :3] @ turn + x[POS], theta[:, 3:] @ turn])
 
 
-def load_flight_policy(path: Path | None = None) -> DeqMpcPolicy:
-    """The policy of a checkpoint, by default of the shipped one.
+def read_flight_checkpoint(path: Path | None = None) -> tuple[PolicyConfig, dict[str, NDArray[np.float32]]]:
+    """Configuration and weights of a checkpoint, by default of the shipped one, that fit each other.
 
     Raises:
         UserError: if the checkpoint is missing, damaged, of another task or of a configuration unknown here.
     """
     path = path or default_checkpoint()
     checkpoint = load_checkpoint(path, task="crazyflie")
-    return DeqMpcPolicy(parse_config(checkpoint.config, PolicyConfig, str(path)), checkpoint.weights)
+    config = parse_config(checkpoint.config, PolicyConfig, str(path))
+    try:
+        check_weights(checkpoint.weights, parameter_shapes(config.network, config.mpc.horizon))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return config, checkpoint.weights
+
+
+def load_flight_policy(path: Path | None = None) -> DeqMpcPolicy:
+    """The policy of a checkpoint, by default of the shipped one.
+
+    Raises:
+        UserError: see `read_flight_checkpoint`.
+    """
+    return DeqMpcPolicy(*read_flight_checkpoint(path))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from deq_mpc_core.config import Config, load_config
 from deq_mpc_core.models.crazyflie import NU, NX, POS, RPY, THRUST, VEL, crazyflie_model, hover_thrust, nominal_params
@@ -52,6 +52,14 @@ class MpcConfig(Config):
     weights: MpcWeights
     cold: SolverOptions
     warm: SolverOptions
+
+    @model_validator(mode="after")
+    def _check_order(self) -> MpcConfig:
+        if any(low >= high for low, high in zip(self.fence_low, self.fence_high, strict=True)):
+            raise ValueError("fence_low must lie below fence_high on every axis; correct the fence")
+        if self.thrust_min >= self.thrust_max:
+            raise ValueError("thrust_min must be below thrust_max; correct one of them")
+        return self
 
 
 def load_mpc_config() -> MpcConfig:

@@ -84,14 +84,14 @@ def _check_scene(scene: str, obstacles: str, radius: float, seed: int) -> None:
 
 
 def _check_policy(policy: str) -> None:
-    """Refuse a checkpoint that is missing or damaged before anything starts."""
-    from deq_mpc_core.checkpoint import default_checkpoint, load_checkpoint
+    """Refuse a checkpoint that cannot be flown before anything starts."""
     from deq_mpc_core.policy import BUILT_IN
+    from deq_mpc_core.policy.flight_policy import read_flight_checkpoint
 
     if policy == "default":
-        load_checkpoint(default_checkpoint(), task="crazyflie")
+        read_flight_checkpoint()
     elif policy not in BUILT_IN:
-        load_checkpoint(Path(policy), task="crazyflie")
+        read_flight_checkpoint(Path(policy))
 
 
 def _check_folder(out: Path) -> None:
