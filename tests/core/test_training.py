@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from deq_mpc_core.cli import main
-from deq_mpc_core.config import load_config
+from deq_mpc_core.config import config_path, load_config
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.learning.batches import Batches, Symmetry
 from deq_mpc_core.learning.train import TrainConfig, Trainer
@@ -222,3 +222,19 @@ def test_a_folder_without_bags_is_a_one_line_error(tmp_path: Path, capsys: pytes
 def test_a_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "resume.pt").touch()
     assert "--resume" in refused(capsys, "--bags", tmp_path, "--out", tmp_path)
+
+
+def test_nothing_to_resume_and_an_unwritable_folder_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert "no run to go on with" in refused(capsys, "--bags", tmp_path, "--out", run, "--resume")
+    assert not run.exists()
+    (tmp_path / "file").touch()
+    assert "file: cannot be written" in refused(capsys, "--bags", tmp_path, "--out", tmp_path / "file")
+
+
+def test_a_number_that_is_not_finite_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text(config_path("train").read_text().replace("clip: 2.0", "clip: .inf"))
+    assert "clip" in refused(capsys, "--bags", tmp_path, "--out", tmp_path / "run", "--train-config", config)

@@ -27,7 +27,7 @@ def train(  # noqa: PLR0913 - the options of the command
     ] = "policy",
     train_config: Annotated[str, typer.Option(help="config/<name>.yaml or a path: losses and schedule.")] = "train",
     init: Annotated[Path | None, typer.Option(help="Checkpoint to start the weights from.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Overrides the configuration's seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Overrides the configuration's seed.")] = None,
     warmup_steps: Annotated[int | None, typer.Option(min=0, help="Overrides the configuration.")] = None,
     steps: Annotated[int | None, typer.Option(min=0, help="Overrides the configuration.")] = None,
     remap: Annotated[list[str] | None, typer.Option(help="Topic of a role in the bags, e.g. pose=/cf231/pose.")] = None,
@@ -37,8 +37,11 @@ def train(  # noqa: PLR0913 - the options of the command
     from deq_mpc_core.learning.run import TrainRequest, run_training
 
     overrides = {"seed": seed, "warmup_steps": warmup_steps, "steps": steps}
-    if not resume and (out / "resume.pt").exists():
+    begun = (out / "resume.pt").exists()
+    if begun and not resume:
         raise UserError(f"{out} holds a run already; add --resume to go on with it or choose another --out")
+    if resume and not begun:
+        raise UserError(f"{out} holds no run to go on with; leave out --resume or correct --out")
     run_training(
         TrainRequest(
             bags=tuple(bags),

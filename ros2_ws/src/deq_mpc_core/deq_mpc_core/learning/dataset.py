@@ -7,8 +7,10 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,7 +162,7 @@ def save_dataset(path: Path, dataset: Dataset, report: BagReport) -> None:
 
 def load_dataset(path: Path) -> tuple[Dataset, BagReport]:
     """Read what ``save_dataset`` wrote."""
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         meta = json.loads(str(file["meta"]))
         arrays = {name: file[name] for name in ARRAYS}
     spec = SampleSpec(**meta["spec"])
@@ -192,7 +194,8 @@ def prepare_dataset(
         return build_dataset(bags, config, spec, tau_thrust, progress)
     path = cache_dir / f"dataset-{_fingerprint(bags, config, spec, tau_thrust)}.npz"
     if path.exists():
-        return load_dataset(path)
+        with suppress(OSError, EOFError, ValueError, KeyError, BadZipFile):  # a damaged cache is made again
+            return load_dataset(path)
     dataset, report = build_dataset(bags, config, spec, tau_thrust, progress)
     save_dataset(path, dataset, report)
     return dataset, report

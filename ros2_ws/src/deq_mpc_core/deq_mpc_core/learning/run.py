@@ -11,14 +11,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from torch.utils.tensorboard import SummaryWriter
 
-from deq_mpc_core.checkpoint import load_checkpoint, save_checkpoint
-from deq_mpc_core.config import load_config, parse_config
+from deq_mpc_core.checkpoint import save_checkpoint
+from deq_mpc_core.config import load_config
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.learning.dataset import Dataset, DatasetConfig, prepare_dataset
 from deq_mpc_core.learning.sampling import SampleSpec
 from deq_mpc_core.learning.train import TrainConfig, Trainer
 from deq_mpc_core.models.crazyflie import attitude_models
-from deq_mpc_core.policy.config import PolicyConfig, load_policy_config
+from deq_mpc_core.outputs import check_folder
+from deq_mpc_core.policy.config import load_policy_config
+from deq_mpc_core.policy.flight_policy import read_flight_checkpoint
 
 TASK = "crazyflie"
 
@@ -48,6 +50,7 @@ def run_training(request: TrainRequest) -> Path:
     dataset_config = load_config("dataset", DatasetConfig)
     topics = dataset_config.topics.remapped(request.remaps)
     dataset_config = dataset_config.model_copy(update={"topics": topics})
+    check_folder(request.out)
     spec = SampleSpec(policy.mpc.dt, policy.mpc.horizon, config.stream_period, config.stream_steps)
     dataset, report = prepare_dataset(
         request.bags,
@@ -55,7 +58,7 @@ def run_training(request: TrainRequest) -> Path:
         spec,
         attitude_models().nominal.tau_thrust,
         request.out / "cache",
-        lambda bags: track(bags, description="reading bags", console=console),
+        lambda bags: track(bags, description="reading bags", console=console, disable=not console.is_terminal),
     )
     console.print(report.table())
     trainer = Trainer(policy, config, dataset, dataset_config.validation_fraction)
@@ -69,15 +72,18 @@ def run_training(request: TrainRequest) -> Path:
     started = time.monotonic()
 
     def save() -> None:
+        try:
+            save_checkpoint(
+                checkpoint,
+                trainer.network.state_dict(),
+                task=TASK,
+                config=policy.model_dump(mode="json"),
+                data=describe_data(dataset, config, time.monotonic() - started),
+                curves=trainer.curves,
+            )
+        except ValueError as error:
+            raise UserError(f"the training diverged before step {trainer.step} ({error}); lower its rates") from error
         trainer.save(state)
-        save_checkpoint(
-            checkpoint,
-            trainer.network.state_dict(),
-            task=TASK,
-            config=policy.model_dump(mode="json"),
-            data=describe_data(dataset, config, time.monotonic() - started),
-            curves=trainer.curves,
-        )
 
     request.out.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -104,13 +110,13 @@ def start_from(trainer: Trainer, path: Path) -> None:
     """
     import torch
 
-    loaded = load_checkpoint(path, task=TASK)
-    if parse_config(loaded.config, PolicyConfig, str(path)).network != trainer.policy.network:
+    config, arrays = read_flight_checkpoint(path)
+    ours = trainer.policy
+    if config.network != ours.network or config.mpc.horizon != ours.mpc.horizon:
         raise UserError(
             f"{path}: is of another network than the policy configuration; use the configuration it was made with"
         )
-    weights = {name: torch.from_numpy(array.copy()) for name, array in loaded.weights.items()}
-    trainer.network.load_state_dict(weights)
+    trainer.network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
 
 
 def describe_data(dataset: Dataset, config: TrainConfig, seconds: float) -> dict[str, object]:

@@ -4,7 +4,7 @@ Phase 1 (warm-up) fits the network alone: theta for an uninformed iterate agains
 trains through the solver as in DEQ-MPC (CoRL 2025), section 4: one cold solve of N iterations and L streaming steps of
 warm iterations along the expert's trajectory, with an L1 loss on every iterate:
 
-    loss = mean_j |tau^j - tau_expert|_1 + w_theta |theta^j - tau_expert|_1 + w_c |d(z*) - z*|^2 / |z*|^2
+    loss = mean_j |tau^j - tau_expert|_1 + w_theta |theta^j - tau_expert|_1 + w_c |d^s(z*) - z*|^2 / |z*|^2
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from deq_mpc_core.solver.solution import Status
 class TrainConfig(Config):
     """``config/train.yaml``."""
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
     batch: int = Field(ge=1)
     warmup_steps: int = Field(ge=0)
     warmup_batch: int = Field(ge=1)
@@ -48,8 +48,8 @@ class TrainConfig(Config):
     velocity_weight: float = Field(ge=0)
     theta_weight: float = Field(ge=0)
     contraction_weight: float = Field(ge=0)
-    stream_steps: int = Field(ge=0)
-    stream_period: float = Field(gt=0)
+    stream_steps: int = Field(ge=0, le=1000)
+    stream_period: float = Field(gt=0, le=1)
     exact_gradient: bool
     validate_every: int = Field(ge=1)
     validation_samples: int = Field(ge=1)
@@ -114,7 +114,7 @@ class Trainer:
             if self.step % self.config.validate_every == 0 or self.step == self.total_steps:
                 scalars |= self.validate()
             for name, value in scalars.items():
-                if self.step % 20 == 0 or name.startswith("validation"):
+                if (self.step % 20 == 0 or name.startswith("validation")) and math.isfinite(value):
                     self.curves.setdefault(name, []).append((self.step, value))
             for listener in listeners:
                 listener(self.step, scalars)
@@ -146,7 +146,13 @@ class Trainer:
         norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip))
         if math.isfinite(norm):
             self.optimizer.step()
-        return {**scalars, "loss": loss.item(), "gradient_norm": norm, "learning_rate": rate}
+        return {
+            **scalars,
+            "loss": loss.item(),
+            "gradient_norm": norm,
+            "skipped": float(not math.isfinite(norm)),
+            "learning_rate": rate,
+        }
 
     def _warmup_loss(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         scenario, mpc = batch.scenarios[0], self.policy.mpc
@@ -225,7 +231,7 @@ class Trainer:
             UserError: if the file cannot be read or belongs to another configuration.
         """
         try:
-            content: dict[str, Any] = torch.load(path, weights_only=True)
+            content: dict[str, Any] = dict(torch.load(path, weights_only=True))
         except Exception as error:  # torch raises many kinds for a damaged file
             raise UserError(f"{path}: cannot be resumed from; remove it to start anew") from error
         for name, ours in (("policy", self.policy.model_dump_json()), ("train", self.config.model_dump_json())):
