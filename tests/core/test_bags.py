@@ -169,6 +169,11 @@ def test_nan_obstacles_are_dropped(record: Record, flight: Any) -> None:
     assert dropped_reason(record(flight, obstacles=lambda t: obstacles)) == "NaN or infinity in obstacles"
 
 
+def test_obstacles_of_negative_radius_are_dropped(record: Record, flight: Any) -> None:
+    obstacles = np.array([[0.0, 0.0, 1.0, -0.1, 0.0, 0.0, 0.0]])
+    assert dropped_reason(record(flight, obstacles=lambda t: obstacles)) == "an obstacle has a negative radius"
+
+
 def test_header_stamps_that_go_backwards_are_dropped(record: Record, flight: Any, tmp_path: Path) -> None:
     def record_the_first_second_last(topic: str, stamp: int, raw: bytes) -> tuple[str, int, bytes]:
         return topic, stamp + 5_000_000_000 if stamp < 2_000_000_000 else stamp, raw

@@ -137,8 +137,10 @@ class ControllerNode(Node):
         except UserError as error:
             self.get_logger().error(str(error), throttle_duration_sec=_WARN_PERIOD)
             return
-        if not np.isfinite(obstacles).all():
-            self.get_logger().error("an obstacle is not finite: ignored", throttle_duration_sec=_WARN_PERIOD)
+        if not np.isfinite(obstacles).all() or (obstacles[:, 3] < 0.0).any():
+            self.get_logger().error(
+                "an obstacle is not finite or has a negative radius: all ignored", throttle_duration_sec=_WARN_PERIOD
+            )
             return
         stamp = ros_messages.seconds(message.header.stamp)
         self._world = replace(self._world, obstacles=obstacles, obstacles_stamp=stamp)

@@ -253,6 +253,8 @@ def _make_flight(bag: Path, messages: _Messages, config: BagConfig, report: BagR
     _check_series("setpoint", setpoint.t, [setpoint.values])
     _check_series("goal", goal.t, [goal.values])
     _check_series("obstacles", cloud_t, clouds)
+    if any((cloud[:, 3] < 0.0).any() for cloud in clouds):
+        raise BagProblem("an obstacle has a negative radius")
 
     flown = _flown_intervals(messages, start_ns, config.fly_states)
     known = intersect([Interval(float(cloud_t[0]), np.inf)], flown)
