@@ -102,6 +102,8 @@ def test_nobody_at_the_goal_is_no_time_to_goal():
         (["--workers", "0"], "0 workers cannot work"),
         (["--policy", "no/such/checkpoint"], "no/such/checkpoint"),
         (["--save", "no/such/folder/failures.json"], "no/such/folder"),
+        (["--save", "."], "is a folder or in none"),
+        (["--save", "/proc/failures.json"], "/proc: cannot be written"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(capsys, arguments, says):

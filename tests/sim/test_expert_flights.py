@@ -126,12 +126,16 @@ def test_relabelling_copies_what_training_reads_and_replaces_old_plans(capsys, t
     assert copied == original
     code, text, _ = run(capsys, "--relabel", flown, "--out", out)
     assert "(0 new)" in text
+    code, text, err = run(capsys, "--relabel", source, "--out", flown)
+    assert code == 2
+    assert "is where the bags are" in err
 
 
 def test_a_bag_that_cannot_be_labelled_is_reported(capsys, tmp_path):
     bag = tmp_path / "bags" / "broken.mcap"
     bag.parent.mkdir()
     bag.write_bytes(b"\x89MCAP0\r\n" + b"nothing")
+    assert "bags: cannot be written" in run(capsys, "--relabel", bag.parent, "--out", bag / "bags")[2]
     code, text, err = run(capsys, "--relabel", bag.parent, "--out", tmp_path / "out")
     assert code == 2
     assert "damaged or truncated" in text
@@ -173,7 +177,9 @@ def test_a_folder_belongs_to_one_collection(tmp_path):
         (["--flights", "1", "--mix", "maze=1"], "unknown scene 'maze'"),
         (["--flights", "1", "--mix", "gate=few"], "'gate=few' is no share"),
         (["--flights", "1", "--mix", "gate=-1"], "out of range"),
-        (["--flights", "1", "--mix", "gate=0"], "no share above 0"),
+        (["--flights", "1", "--mix", "gate=0"], "add up to 0.0"),
+        (["--flights", "1", "--mix", "gate=1e308,clutter=1e308"], "add up to inf"),
+        (["--flights", "1", "--workers", "0"], "0 workers cannot work"),
         (["--flights", "1", "--policy", "no/checkpoint"], "no/checkpoint"),
         (["--relabel", "no/bags"], "no/bags: no such bag"),
     ],

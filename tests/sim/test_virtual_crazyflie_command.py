@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from deq_mpc_core.cli import main
+
 MAIN = "from deq_mpc_core.cli import main; main()"
 
 
@@ -31,6 +33,14 @@ def test_it_says_where_it_listens_answers_and_ends_on_interrupt(process):
         assert probe.recvfrom(64)[0]
     process.send_signal(signal.SIGINT)
     assert process.wait(20.0) == 0
+
+
+@pytest.mark.parametrize("arguments", [("--x", "nan"), ("--yaw", "inf")])
+def test_a_place_that_is_none_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["virtual-crazyflie", "--port", "0", *arguments])
+    assert ended.value.code == 2
+    assert "give a finite number" in capsys.readouterr().err
 
 
 def test_a_port_in_use_ends_it_with_one_line():

@@ -123,9 +123,7 @@ def run_all(
     Raises:
         UserError: as ``work`` does, or if a worker dies.
     """
-    wanted = usable_cores() if workers is None else workers
-    if wanted < 1:
-        raise UserError(f"{wanted} workers cannot work; choose at least 1")
+    wanted = check_workers(workers)
     if min(wanted, len(items)) > 1:
         return _run_in_pool(work, items, min(wanted, len(items)), on_done)
     results = []
@@ -133,6 +131,18 @@ def run_all(
         results.append(work(item))
         on_done(item, results[-1])
     return results
+
+
+def check_workers(workers: int | None) -> int:
+    """How many processes are wanted; None is one per core.
+
+    Raises:
+        UserError: if that is none.
+    """
+    wanted = usable_cores() if workers is None else workers
+    if wanted < 1:
+        raise UserError(f"{wanted} workers cannot work; choose at least 1")
+    return wanted
 
 
 def usable_cores() -> int:

@@ -87,8 +87,8 @@ def parse_mix(text: str) -> dict[str, float]:
         if not 0.0 <= shares[name] < np.inf:
             raise UserError(f"share {share} of {name} is out of range; choose 0 or more")
     total = sum(shares.values())
-    if total <= 0.0:
-        raise UserError("the mix has no share above 0; give one")
+    if not 0.0 < total < np.inf:
+        raise UserError(f"the shares of the mix add up to {total}; give shares whose sum is above 0 and finite")
     return {name: share / total for name, share in shares.items()}
 
 

@@ -80,8 +80,12 @@ def _check(task: str, episodes: int, seed: int) -> None:
 
 def _check_outputs(save: Path | None, flights: Sequence[Flight]) -> None:
     """Refuse outputs that cannot be written before an hour of flying, not after it."""
-    if save is not None and not save.parent.is_dir():
-        raise UserError(f"{save.parent}: no such folder; make it or save elsewhere")
+    from deq_mpc_core.outputs import check_folder
+
+    if save is not None:
+        if save.is_dir() or not save.parent.is_dir():
+            raise UserError(f"{save}: is a folder or in none; name a file in a folder that exists")
+        check_folder(save.parent)
     for flight in flights:
         if flight.bag is not None and flight.bag.exists():
             raise UserError(f"{flight.bag} exists; record into another folder")

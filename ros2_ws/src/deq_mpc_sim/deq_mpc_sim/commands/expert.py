@@ -40,9 +40,10 @@ def expert(
 
 def _fly(out: Path, count: int, seed: int, mix: str | None, noise: float, policy: str, workers: int | None) -> None:
     from deq_mpc_sim import demonstrations as demos
-    from deq_mpc_sim.campaign import EPISODE_LIMIT, SEED_LIMIT, cached_policy, run_all
+    from deq_mpc_sim.campaign import EPISODE_LIMIT, SEED_LIMIT, cached_policy, check_workers, run_all
     from deq_mpc_sim.commands.progress import success_progress
 
+    check_workers(workers)
     if not 1 <= count <= EPISODE_LIMIT:
         raise UserError(f"{count} flights are out of range; choose 1 to {EPISODE_LIMIT}")
     if not 0 <= seed < SEED_LIMIT:
@@ -68,17 +69,15 @@ def _fly(out: Path, count: int, seed: int, mix: str | None, noise: float, policy
 
 def _relabel(source: Path, out: Path, workers: int | None) -> None:
     from deq_mpc_core.learning.bags import find_bags
+    from deq_mpc_core.outputs import check_folder
     from deq_mpc_sim.campaign import run_all
     from deq_mpc_sim.commands.progress import success_progress
     from deq_mpc_sim.relabel import RelabelTask, try_relabel
 
-    bags = find_bags([source])
-    if out.exists() and out.resolve() == source.resolve():
+    tasks = [RelabelTask(bag, out / _place(bag, source)) for bag in find_bags([source])]
+    if out.resolve() == source.resolve() or any(task.target.resolve() == task.source.resolve() for task in tasks):
         raise UserError(f"{out} is where the bags are; choose another folder for the labelled copies")
-    root = source if source.is_dir() else source.parent
-    tasks = [
-        RelabelTask(bag, out / bag.relative_to(root).with_name(bag.stem if bag.is_file() else bag.name)) for bag in bags
-    ]
+    check_folder(out)
     todo = [task for task in tasks if not task.target.exists()]
     with success_progress("expert labels", len(todo)) as on_done:
         problems = run_all(try_relabel, todo, workers, lambda _, problem: on_done(problem is None))
@@ -88,6 +87,12 @@ def _relabel(source: Path, out: Path, workers: int | None) -> None:
         typer.echo(f"dropped {problem}")
     if len(dropped) == len(tasks):
         raise UserError(f"none of the bags in {source} can be labelled; see the reasons above")
+
+
+def _place(bag: Path, source: Path) -> Path:
+    """Where a bag of ``source``, which may be the bag itself, lies in the folder of the copies."""
+    inside = Path(bag.resolve().name) if bag == source else bag.relative_to(source)
+    return inside.with_suffix("") if bag.is_file() else inside
 
 
 def register(app: typer.Typer) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from deq_mpc_core.errors import UserError
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
@@ -36,6 +38,9 @@ def virtual_crazyflie(
     from deq_mpc_sim.vehicle import Vehicle
     from deq_mpc_sim.virtual_crazyflie import VirtualCrazyflie
 
+    for name, value in (("x", x), ("y", y), ("yaw", yaw)):
+        if not math.isfinite(value):
+            raise UserError(f"--{name} {value} is no place or heading; give a finite number")
     vehicle = Vehicle(None if seed is None else draw_vehicle(np.random.default_rng(seed)))
     vehicle.reset(np.array([x, y, 0.0]), math.radians(yaw))
     server = UdpServer(VirtualCrazyflie(vehicle, auto_arm=not arm), port, host)
