@@ -239,7 +239,7 @@ class WaypointNetwork(nn.Module):
         """Waypoints for the iterate whose features are ``knots`` (B, T, KNOT_SIZE), from the start ``z`` (B, T, H)."""
         injection = self.norm(context.injection + self.knot(knots.to(self.dtype)))
         hidden, solution = self.core(injection, z)
-        theta = context.baseline + context.authority * self.output_scale * self.head(hidden)
+        theta = context.baseline + context.authority * (self.output_scale * self.head(hidden))
         return Refinement(theta, solution.z, solution.residual, solution.steps, self._penalty(hidden, solution.z))
 
     def _penalty(self, hidden: Tensor, z_star: Tensor) -> Tensor:
