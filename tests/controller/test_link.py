@@ -134,6 +134,13 @@ def test_nobody_there_is_a_user_error() -> None:
             link.connect()
 
 
+def test_waiting_for_somebody_can_be_cancelled() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        link = CrazyflieLink(f"udp://127.0.0.1:{mute.getsockname()[1]}", THRUST_MAP, CONFIG)
+        assert not link.connect(cancelled=lambda: True)
+
+
 def test_a_closed_port_is_a_user_error() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
         closed.bind(("127.0.0.1", 0))

@@ -255,7 +255,8 @@ def _fly(node: ControllerNode, interrupts: Interrupts) -> int:
 
 def _run(interrupts: Interrupts) -> int:
     node = ControllerNode()
-    node.link.connect()
+    if not node.link.connect(lambda: interrupts.count > 0):
+        return 0
     try:
         return _fly(node, interrupts)
     finally:

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -30,6 +31,7 @@ warnings.filterwarnings("ignore", message="The supervisor subsystem requires", m
 ARMED, TUMBLED, LOCKED, CRASHED = 2, 32, 64, 128
 """Bits of the log variable ``supervisor.info``."""
 _FAULTS = {LOCKED: "locked: reboot it", TUMBLED: "tumbled", CRASHED: "crashed"}
+_CANCEL_PERIOD = 0.1  # s: between two looks at whether to go on waiting
 _BATTERY, _SUPERVISOR = "pm.vbat", "supervisor.info"
 
 
@@ -51,22 +53,25 @@ class CrazyflieLink:
         self._cf: Any = None
         self._thread = threading.Thread(target=self._run, name="crazyflie-setpoints", daemon=True)
 
-    def connect(self) -> None:
-        """Connect, start the reports and the setpoints (motors off).
+    def connect(self, cancelled: Callable[[], bool] = lambda: False) -> bool:
+        """Connect, start the reports and the setpoints (motors off); False if ``cancelled`` said to give up.
 
         Raises:
             UserError: if no Crazyflie answers at the URI, or its firmware cannot be flown with.
         """
         _init_drivers()
         until = time.monotonic() + self._config.connect_time
-        while (reason := self._attempt()) and not reason.startswith("No driver"):
-            if time.monotonic() + self._config.retry_pause > until:
+        while (reason := self._attempt(cancelled)) and not reason.startswith("No driver"):
+            if cancelled() or time.monotonic() + self._config.retry_pause > until:
                 break
             time.sleep(self._config.retry_pause)
+        if cancelled() and reason:
+            return False
         if reason:
             raise UserError(f"no Crazyflie at {self._uri} ({reason}); switch it on and check the uri")
         self._start_reports()
         self._thread.start()
+        return True
 
     def send(self, setpoint: Setpoint) -> None:
         """Make this the setpoint, at once. An emergency stays one, whatever comes after it."""
@@ -102,7 +107,7 @@ class CrazyflieLink:
         if self._cf is not None:
             self._cf.close_link()
 
-    def _attempt(self) -> str:
+    def _attempt(self, cancelled: Callable[[], bool]) -> str:
         """One attempt to connect; why it failed, or ""."""
         self._cf = Crazyflie()
         outcome = threading.Event()
@@ -116,7 +121,10 @@ class CrazyflieLink:
         self._cf.connection_failed.add_callback(fail)
         self._cf.connection_lost.add_callback(fail)
         self._cf.open_link(self._uri)
-        reason = "" if outcome.wait(self._config.attempt_time) else "no answer"
+        until = time.monotonic() + self._config.attempt_time
+        while not outcome.wait(_CANCEL_PERIOD) and time.monotonic() < until and not cancelled():
+            pass
+        reason = "" if outcome.is_set() else "no answer"
         reason = failure[0] if failure else reason
         if reason:
             self._cf.close_link()
