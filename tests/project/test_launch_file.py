@@ -110,6 +110,7 @@ def test_what_is_set_holds_for_the_nodes_that_follow(write: Write) -> None:
         ({"sed": "1"}, "'sed' does not exist; fly.launch.yaml has uri, policy, seed"),
         ({"obstacles": "flying"}, "obstacles:=flying is none of static, moving"),
         ({"radius": "wide"}, "parameter radius of world_node: 'wide' is no float"),
+        ({"seed": str(2**63)}, "parameter seed of world_node: '9223372036854775808' is no int"),
         ({"seed": "1.5"}, "parameter seed of world_node: '1.5' is no int"),
         ({"sim": "maybe"}, "sim:=maybe is none of true, false"),
     ],

@@ -39,7 +39,15 @@ def _truth(text: str) -> bool:
         raise ValueError(f"{text!r} is neither true nor false") from None
 
 
-_TYPES: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float, "bool": _truth}
+def _integer(text: str) -> int:
+    """ROS's integers have 64 bits."""
+    value = int(text)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{text!r} is out of range")
+    return value
+
+
+_TYPES: dict[str, Callable[[str], Any]] = {"str": str, "int": _integer, "float": float, "bool": _truth}
 
 
 class _Choice(Config):
