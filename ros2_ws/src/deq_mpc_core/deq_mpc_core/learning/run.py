@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from torch.utils.tensorboard import SummaryWriter
@@ -19,7 +20,7 @@ from deq_mpc_core.learning.sampling import SampleSpec
 from deq_mpc_core.learning.train import TrainConfig, Trainer
 from deq_mpc_core.models.crazyflie import attitude_models
 from deq_mpc_core.outputs import check_folder
-from deq_mpc_core.policy.config import load_policy_config
+from deq_mpc_core.policy.config import PolicyConfig, load_policy_config
 from deq_mpc_core.policy.flight_policy import read_flight_checkpoint
 
 TASK = "crazyflie"
@@ -51,6 +52,7 @@ def run_training(request: TrainRequest) -> Path:
     topics = dataset_config.topics.remapped(request.remaps)
     dataset_config = dataset_config.model_copy(update={"topics": topics})
     check_folder(request.out)
+    start = None if request.init is None else read_start(request.init, policy)
     spec = SampleSpec(policy.mpc.dt, policy.mpc.horizon, config.stream_period, config.stream_steps)
     dataset, report = prepare_dataset(
         request.bags,
@@ -62,8 +64,8 @@ def run_training(request: TrainRequest) -> Path:
     )
     console.print(report.table())
     trainer = Trainer(policy, config, dataset, dataset_config.validation_fraction)
-    if request.init is not None:
-        start_from(trainer, request.init)
+    if start is not None:
+        trainer.network.load_state_dict(start)
     state = request.out / "resume.pt"
     if state.exists():
         trainer.load(state)
@@ -102,21 +104,18 @@ def run_training(request: TrainRequest) -> Path:
     return checkpoint
 
 
-def start_from(trainer: Trainer, path: Path) -> None:
-    """Load the weights of a checkpoint of the same network into a fresh trainer.
+def read_start(path: Path, policy: PolicyConfig) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint, which has to be of the policy's network.
 
     Raises:
         UserError: if the checkpoint cannot be read or is of another network.
     """
-    import torch
-
     config, arrays = read_flight_checkpoint(path)
-    ours = trainer.policy
-    if config.network != ours.network or config.mpc.horizon != ours.mpc.horizon:
+    if config.network != policy.network or config.mpc.horizon != policy.mpc.horizon:
         raise UserError(
             f"{path}: is of another network than the policy configuration; use the configuration it was made with"
         )
-    trainer.network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
 
 def describe_data(dataset: Dataset, config: TrainConfig, seconds: float) -> dict[str, object]:
