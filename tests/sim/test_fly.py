@@ -90,7 +90,7 @@ def test_the_last_line_is_the_verdict(workspace: Path, success: bool) -> None:
     (folder,) = Path("elsewhere").iterdir()
     assert folder.name.endswith("clutter-moving-seed7")
     values = json.loads((folder / "values.json").read_text())
-    assert (values["seed"], values["radius"], values["obstacles"]) == (7, 0.2, "moving")
+    assert (values["seed"], values["obstacles"]) == (7, "moving")
 
 
 def test_a_node_that_refuses_says_so_itself(workspace: Path) -> None:
@@ -123,6 +123,7 @@ def test_bad_input_is_refused_before_anything_starts(workspace: Path) -> None:
     assert "maze" in refusal("--scene", "maze")
     assert "flying" in refusal("--obstacles", "flying")
     assert "radius" in refusal("--radius", "-1")
+    assert "--seed" in refusal("--seed", str(2**70))
     assert "--speling" in refusal("--speling", "1")
 
 
@@ -133,6 +134,7 @@ def test_a_port_in_use_or_no_port_is_refused(workspace: Path) -> None:
         assert f"{uri}: cannot be used (Address already in use)" in refusal("--uri", uri)
     assert "has no host or no port" in refusal("--uri", "udp://127.0.0.1")
     assert "is no address" in refusal("--uri", "udp://127.0.0.1:99999")
+    assert "is no Crazyflie's" in refusal("--uri", "nonsense")
 
 
 def test_an_unwritable_folder_is_refused(workspace: Path) -> None:

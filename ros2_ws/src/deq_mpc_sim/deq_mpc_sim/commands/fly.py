@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from deq_mpc_sim.referee import Verdict
 
 LOOPBACK = "127.0.0.1"
+SCHEMES = ("radio", "usb", "udp", "tcp", "serial")
+"""Ways to a Crazyflie that cflib knows."""
 DOMAINS = range(1, 102)
 """ROS domains whose ports lie below the ephemeral ones on every system."""
 
 
 def fly(
-    seed: Annotated[int, typer.Option(help="Of scene and disturbances.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of scene and disturbances.")] = 0,
     policy: Annotated[str, typer.Option(help="Checkpoint's path, default, expert or straight-line.")] = "default",
     obstacles: Annotated[str, typer.Option(help="static, moving or adversarial.")] = "static",
     radius: Annotated[float, typer.Option(help="Of the spheres of a clutter [m].")] = 0.15,
@@ -47,6 +49,10 @@ def fly(
 
     _check_scene(scene, obstacles, radius, seed)
     _check_policy(policy)
+    if uri is not None and uri.partition("://")[0] not in SCHEMES:
+        raise UserError(
+            f"--uri {uri!r} is no Crazyflie's; write it as radio://0/80/2M/E7E7E7E7E7 or udp://{LOOPBACK}:19850"
+        )
     simulated = uri is None or uri.startswith("udp://")
     address = _free_udp_uri() if uri is None else uri
     if simulated:
