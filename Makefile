@@ -15,6 +15,7 @@ SEED ?= 0
 POLICY ?= default
 OBSTACLES ?= static
 RADIUS ?= 0.15
+export SEED POLICY OBSTACLES RADIUS
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,7 +32,7 @@ setup: $(STAMPS)/warm
 
 # The last line on stdout is the flight's verdict: whatever the set-up says goes to stderr.
 fly: setup
-	@$(BIN)/deq-mpc fly --seed "$(SEED)" --policy "$(POLICY)" --obstacles "$(OBSTACLES)" --radius "$(RADIUS)"
+	@$(BIN)/deq-mpc fly --seed "$$SEED" --policy "$$POLICY" --obstacles "$$OBSTACLES" --radius "$$RADIUS"
 
 test: setup
 	$(BIN)/ruff check
