@@ -22,7 +22,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from deq_mpc_core.config import Config, parse_config
+from deq_mpc_core.config import Config, parse_config, read_yaml
 from deq_mpc_core.errors import UserError
 
 FindShare = Callable[[str], Path]
@@ -146,12 +146,7 @@ def read_launch_file(path: Path) -> LaunchFile:
     Raises:
         UserError: if it cannot be read or has something this reader does not support.
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not valid YAML; {' '.join(str(error).split())}") from error
+    raw = read_yaml(path)
     if not isinstance(raw, dict) or set(raw) != {"launch"} or not isinstance(raw["launch"], list):
         raise UserError(f"{path}: is no launch file; it needs the one top-level key `launch` with a list of actions")
     return LaunchFile(path, tuple(_read_action(path, number, entry) for number, entry in enumerate(raw["launch"], 1)))

@@ -73,6 +73,20 @@ def config_path(name: str) -> Path:
     return Path(str(files("deq_mpc_core"))) / "config" / f"{name}.yaml"
 
 
+def read_yaml(path: Path) -> Any:
+    """Content of a YAML file.
+
+    Raises:
+        UserError: if it cannot be read or is not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not valid YAML; {' '.join(str(error).split())}") from error
+
+
 def load_config(name_or_path: str | Path, cls: type[ConfigT]) -> ConfigT:
     """Read and validate a YAML file: a shipped one by its bare name, or any by its path.
 
@@ -82,10 +96,5 @@ def load_config(name_or_path: str | Path, cls: type[ConfigT]) -> ConfigT:
     path = Path(name_or_path)
     if path.suffix not in {".yaml", ".yml"}:
         path = config_path(str(name_or_path))
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not valid YAML; {' '.join(str(error).split())}") from error
+    raw = read_yaml(path)
     return parse_config(raw if raw is not None else {}, cls, str(path))
