@@ -88,12 +88,12 @@ def test_runge_kutta_and_its_derivatives(
     value = on_torch.step(z, pt, DT)
     jacobian = torch.autograd.functional.jacobian(lambda z: on_torch.step(z, pt, DT), z)
     hessian = torch.autograd.functional.hessian(lambda z: (on_torch.step(z, pt, DT) * wt).sum(), z)
-    work, out, jac = np.empty((5, nx)), np.empty(nx), np.empty((nx, nz))
+    work, out, jac = np.empty((5, nx)), np.empty(nx), np.zeros((nx, nz))
 
     kernels.rk4.rk4(x, u, p, DT, work, out)
     np.testing.assert_allclose(out, value, rtol=1e-13, atol=1e-13)
 
-    kernels.rk4.rk4_tangent(x, u, p, DT, work, np.empty((2, nx, nz)), out, jac)
+    kernels.slot.rk4_tangent(x, u, p, DT, out, jac)
     np.testing.assert_allclose(out, value, rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(jac, jacobian, rtol=1e-12, atol=1e-12)
 

@@ -25,7 +25,9 @@ class _TorchPrinter(PythonCodePrinter):
         return str(self._hprint_Pow(expr, rational=rational, sqrt="torch.sqrt" if expr.free_symbols else "math.sqrt"))
 
 
-def _body(model: Model, outputs: Sequence[tuple[str, sp.Expr]], printer: Callable[[sp.Expr], str]) -> list[str]:
+def function_body(
+    model: Model, outputs: Sequence[tuple[str, sp.Expr]], printer: Callable[[sp.Expr], str] = pycode
+) -> list[str]:
     """Lines that unpack the symbols in use, share common subexpressions and assign each (target, expression)."""
     renamed, unpack = {}, {}
     for array, symbols in (("x", model.x), ("u", model.u), ("p", model.p), ("w", weights(model))):
@@ -47,6 +49,12 @@ def weights(model: Model) -> tuple[sp.Symbol, ...]:
 
 def _function(signature: str, doc: str, lines: Sequence[str]) -> str:
     return "\n".join([f"def {signature}:", f'{_INDENT}"""{doc}"""', *(_INDENT + line for line in lines), ""])
+
+
+def print_jitted(signature: str, doc: str, lines: Sequence[str]) -> str:
+    """A numba function of the kernels' slot, see ``solver/generate.py``."""
+    decorator = '@njit(cache=True, fastmath=FASTMATH, error_model="numpy")'
+    return f"{decorator}\n{_function(signature, doc, lines)}"
 
 
 def jacobian_entries(model: Model) -> list[tuple[int, int, sp.Expr]]:
@@ -82,27 +90,27 @@ def print_numba(model: Model) -> str:
     values = [(f"dx[{i}]", e) for i, e in enumerate(model.xdot)]
     entries = jacobian_entries(model)
     partials = [(f"j_{i}_{j}", e) for i, j, e in entries]
-    tangent = _body(model, values + partials, pycode)
+    tangent = function_body(model, values + partials)
     for i in range(nx):
         terms = [f"j_{r}_{j} * s[{j}, col]" for r, j, _ in entries if r == i and j < nx]
         tangent += ["for col in range(NZ):", f"{_INDENT}ds[{i}, col] = {' + '.join(terms) or '0.0'}"]
         tangent += [f"ds[{i}, {j}] += j_{i}_{j}" for r, j, _ in entries if r == i and j >= nx]
     second = hessian_entries(model)
-    hessian = ["h[:, :] = 0.0", *_body(model, [(f"h[{i}, {j}]", e) for i, j, e in second], pycode)]
+    hessian = ["h[:, :] = 0.0", *function_body(model, [(f"h[{i}, {j}]", e) for i, j, e in second])]
     hessian += [f"h[{j}, {i}] = h[{i}, {j}]" for i, j, _ in second if i != j]
     functions = [
-        _function("f(x, u, p, dx)", "x_dot = f(x, u; p).", _body(model, values, pycode)),
-        _function("f_tangent(x, u, p, s, dx, ds)", "x_dot and ds = f_x s + [0, f_u].", tangent),
-        _function("f_hessian(x, u, p, w, h)", "Hessian of w^T f.", hessian),
+        print_jitted("f(x, u, p, dx)", "x_dot = f(x, u; p).", function_body(model, values)),
+        print_jitted("f_tangent(x, u, p, s, dx, ds)", "x_dot and ds = f_x s + [0, f_u].", tangent),
+        print_jitted("f_hessian(x, u, p, w, h)", "Hessian of w^T f.", hessian),
     ]
-    return "\n".join([*header, *(f"@njit(cache=True, fastmath=FASTMATH)\n{f}" for f in functions)])
+    return "\n".join([*header, *functions])
 
 
 def print_torch(model: Model) -> str:
     """Source of ``f(x, u, p)`` on torch tensors with the state in the last dimension, any leading batch dimensions."""
     printer = _TorchPrinter({"fully_qualified_modules": True}).doprint
     values = [(f"dx_{i}", e) for i, e in enumerate(model.xdot)]
-    lines = ["x, u, p = x.unbind(-1), u.unbind(-1), p.unbind(-1)", *_body(model, values, printer)]
+    lines = ["x, u, p = x.unbind(-1), u.unbind(-1), p.unbind(-1)", *function_body(model, values, printer)]
     constants = [name for name, e in values if not sp.sympify(e).free_symbols]
     lines += [f"{name} = torch.full_like(x[0], {name})" for name in constants]
     lines.append(f"return torch.stack(torch.broadcast_tensors({', '.join(name for name, _ in values)}), dim=-1)")

@@ -57,28 +57,35 @@ class Gradients(NamedTuple):
 
 class Linearisation(NamedTuple):
     """Gauss-Newton model of L: hess (T, nz, nz) and grad (T, nz) without the dynamics terms, jac = dF/dz (T, nx, nz),
-    shift (T, nx); vectors and tangents are scratch."""
+    shift (T, nx); vectors (6, nx) is scratch. Of hess the lower triangle counts, of jac the model's non-zeros."""
 
     hess: Any
     grad: Any
     jac: Any
     shift: Any
     vectors: Any
-    tangents: Any
 
 
 class Riccati(NamedTuple):
-    """Factors of the stage-wise elimination, see ``kernels/riccati.py``."""
+    """Factors of the stage-wise elimination, see ``kernels/riccati.py``: weight (nx,), envelope (T, nx, nx),
+    u_chol (T, nu, nu), gain (T, nu, nx), linear (T, nx), forward (T, nu); cost_to_go (nx, nx) is scratch."""
 
-    gain: Any
-    chol: Any
+    weight: Any
     envelope: Any
-    cost_to_go: Any
     u_chol: Any
+    gain: Any
     linear: Any
     forward: Any
-    y: Any
-    product: Any
+    cost_to_go: Any
+
+
+class Workspace(NamedTuple):
+    """All that one sample's solve or adjoint writes besides its results; step and trial are (T, nz)."""
+
+    model: Linearisation
+    riccati: Riccati
+    step: Any
+    trial: Any
 
 
 class Options(NamedTuple):

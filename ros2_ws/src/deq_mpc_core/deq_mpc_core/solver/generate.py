@@ -22,6 +22,7 @@ from platformdirs import user_cache_dir
 
 from deq_mpc_core.models.model import Model
 from deq_mpc_core.models.printing import print_numba
+from deq_mpc_core.solver.unrolled import print_stage
 
 _KERNELS = Path(__file__).parent / "kernels"
 _FASTMATH = ("arcp", "contract", "nsz", "reassoc")  # not nnan, ninf: failures are found by looking for NaN
@@ -36,7 +37,7 @@ def _sources(model: Model) -> dict[str, str]:
     sources = {path.name: path.read_text(encoding="utf-8") for path in sorted(_KERNELS.glob("*.py"))}
     sources["slot.py"] = (
         f'"""Printed from the model {model.name}; do not edit."""\n\nimport math\n\nfrom numba import njit\n\n'
-        f"FASTMATH = set({_FASTMATH!r})\n{print_numba(model)}"
+        f"FASTMATH = set({_FASTMATH!r})\n{print_numba(model)}\n{print_stage(model)}"
     )
     return sources
 

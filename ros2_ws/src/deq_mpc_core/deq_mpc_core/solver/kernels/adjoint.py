@@ -14,8 +14,8 @@ from deq_mpc_core.solver.arrays import Gradients
 
 from .lagrangian import HAS_POSITION, PX, PY, PZ, SCALE, add_sphere, to_centre
 from .riccati import factor, substitute, workspace
-from .rk4 import jit, rk4_hessian, rk4_tangent
-from .slot import FASTMATH, NU, NX, NZ
+from .rk4 import jit, rk4_hessian
+from .slot import FASTMATH, NU, NX, NZ, rk4_tangent
 from .solve import all_finite, sample, sample_duals
 
 EXACT, GAUSS_NEWTON, FAILED = 0, 1, 2
@@ -42,7 +42,7 @@ def _hessian(data, tau, duals, mu, exact, model):
                     dx, dy, dz, distance = to_centre(z, data.centres[t, j])
                     add_sphere(dx, dy, dz, distance, duals.sphere[t, j], mu, exact, hess)
         if t + 1 < horizon:
-            rk4_tangent(z[:NX], z[NX:], data.p, data.dt, model.vectors, model.tangents, model.vectors[5], model.jac[t])
+            rk4_tangent(z[:NX], z[NX:], data.p, data.dt, model.vectors[5], model.jac[t])
             if exact:
                 for i in range(NX):
                     force[i] = -duals.eta[t, i] / SCALE[i]
@@ -94,20 +94,20 @@ def _initial_state_gradient(first_row, jac, mu, g, v, grad):
 
 
 @jit
-def adjoint_one(data, tau, duals, mu, exact, g, v, grads):
+def adjoint_one(data, tau, duals, mu, exact, g, v, grads, work):
     """Solve H v = g (T, NZ) and write the gradients.
 
     exact: with the curvature of dynamics and spheres; where that H is indefinite, the Gauss-Newton one serves.
     Returns EXACT, GAUSS_NEWTON or FAILED (all gradients zero).
     """
-    model, riccati = workspace(tau.shape[0])
+    model, riccati = work.model, work.riccati
     model.shift[:, :] = 0.0
     model.grad[:, :] = -g
     for attempt in range(0 if exact else 1, 2):
         _hessian(data, tau, duals, mu, attempt == 0, model)
         first_row = model.hess[0, :NX].copy()
         if factor(model.hess, model.jac, mu, riccati):
-            substitute(model.grad, model.shift, model.jac, mu, riccati, v)
+            substitute(model.grad, model.shift, model.jac, riccati, model.vectors, v)
             if all_finite(v):
                 _stage_gradients(data, tau, duals, mu, v, grads)
                 _initial_state_gradient(first_row, model.jac, mu, g, v, grads.x_init)
@@ -121,6 +121,7 @@ def adjoint_one(data, tau, duals, mu, exact, g, v, grads):
 @njit(cache=True, fastmath=FASTMATH, error_model="numpy", nogil=True)
 def adjoint_range(data, tau, duals, penalty, exact, g, v, grads, out, first, last):
     """`adjoint_one` on the samples first..last-1 of a batch; out (B,): its return values. Releases the GIL."""
+    work = workspace(tau.shape[1])
     for b in range(first, last):
         one = Gradients(
             grads.x_init[b],
@@ -133,4 +134,4 @@ def adjoint_range(data, tau, duals, penalty, exact, g, v, grads, out, first, las
             grads.centres[b],
             grads.radii[b],
         )
-        out[b] = adjoint_one(sample(data, b), tau[b], sample_duals(duals, b), penalty[b], exact, g[b], v[b], one)
+        out[b] = adjoint_one(sample(data, b), tau[b], sample_duals(duals, b), penalty[b], exact, g[b], v[b], one, work)

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-from .rk4 import jit, rk4, rk4_tangent
-from .slot import NU, NX, NZ, POSITION, Z_SCALE
+from .rk4 import jit, rk4
+from .slot import NU, NX, NZ, POSITION, Z_SCALE, rk4_tangent
 
 SCALE = np.array(Z_SCALE)
 HAS_POSITION = len(POSITION) == 3
@@ -110,7 +110,7 @@ def linearise(data, tau, duals, mu, model):
                         grad[t, PY] -= force * n[1]
                         grad[t, PZ] -= force * n[2]
         if t + 1 < horizon:
-            rk4_tangent(z[:NX], z[NX:], data.p, data.dt, model.vectors, model.tangents, out, model.jac[t])
+            rk4_tangent(z[:NX], z[NX:], data.p, data.dt, out, model.jac[t])
             for i in range(NX):  # the change of x_{t+1} that the dynamics terms of L ask for: -(k + eta / mu) s
                 model.shift[t, i] = out[i] - tau[t + 1, i] - SCALE[i] * duals.eta[t, i] / mu
 

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""Runge-Kutta 4 over one knot: F(x, u), its Jacobian by forward tangents, its Hessian by a second-order adjoint."""
+"""Runge-Kutta 4 over one knot: F(x, u) and its Hessian by a second-order adjoint; the slot has its Jacobian."""
 
 import numpy as np
 from numba import njit
@@ -25,34 +25,6 @@ def rk4(x, u, p, dt, work, out):
     f(a, u, p, k4)
     for i in range(NX):
         out[i] = x[i] + dt / 6.0 * (k1[i] + 2.0 * k2[i] + 2.0 * k3[i] + k4[i])
-
-
-@jit
-def rk4_tangent(x, u, p, dt, work, tangents, out, jac):
-    """out = F(x, u) and jac = dF/d(x, u), (NX, NZ). work: (5, NX); tangents: (2, NX, NZ)."""
-    k, a, total = work[0], work[1], work[2]
-    s, ds = tangents[0], tangents[1]
-    s[:, :] = 0.0
-    for i in range(NX):
-        s[i, i] = 1.0
-        a[i] = x[i]
-        total[i] = 0.0
-        for j in range(NZ):
-            jac[i, j] = 0.0
-        jac[i, i] = 1.0
-    for stage in range(4):
-        f_tangent(a, u, p, s, k, ds)
-        weight = dt / 6.0 if stage == 0 or stage == 3 else dt / 3.0
-        reach = dt if stage == 2 else 0.5 * dt
-        for i in range(NX):
-            total[i] += weight * k[i]
-            a[i] = x[i] + reach * k[i]
-            for j in range(NZ):
-                jac[i, j] += weight * ds[i, j]
-                s[i, j] = reach * ds[i, j]
-            s[i, i] += 1.0
-    for i in range(NX):
-        out[i] = x[i] + total[i]
 
 
 @jit

@@ -51,8 +51,9 @@ def _slope(model, mu, step):
 
 
 @jit
-def newton(data, tau, duals, mu, steps, tolerance, model, riccati, step, trial):
+def newton(data, tau, duals, mu, steps, tolerance, work):
     """At most `steps` Gauss-Newton steps on L with backtracking, in place. Returns (last decrement, steps done, ok)."""
+    model, riccati, step, trial = work
     decrement = np.inf
     value = lagrangian(data, tau, duals, mu, model.vectors)
     done = 0
@@ -60,7 +61,7 @@ def newton(data, tau, duals, mu, steps, tolerance, model, riccati, step, trial):
         linearise(data, tau, duals, mu, model)
         if not factor(model.hess, model.jac, mu, riccati):
             return decrement, done, False
-        substitute(model.grad, model.shift, model.jac, mu, riccati, step)
+        substitute(model.grad, model.shift, model.jac, riccati, model.vectors, step)
         slope = _slope(model, mu, step)
         if not math.isfinite(slope):
             return decrement, done, False
@@ -125,7 +126,7 @@ def _replace_nonfinite(a):
 
 
 @jit
-def solve_one(data, tau, duals, penalty, options, out):
+def solve_one(data, tau, duals, penalty, options, out, work):
     """Augmented-Lagrangian iterations on one sample; tau and duals are updated in place.
 
     out (8,): status, |k|, h^+, decrement, AL iterations, Newton steps, penalty of the last iteration and to go on with.
@@ -140,19 +141,15 @@ def solve_one(data, tau, duals, penalty, options, out):
         _replace_nonfinite(duals.upper)
         _replace_nonfinite(duals.sphere)
         return
-    model, riccati = workspace(tau.shape[0])
-    step, trial = np.empty_like(tau), np.empty_like(tau)
     for i in range(NX):
         tau[0, i] = data.x_init[i]
     residual, before = np.inf, np.inf
     for iteration in range(options.al_iterations):
-        decrement, done, ok = newton(
-            data, tau, duals, mu, options.newton_steps, options.newton_tolerance, model, riccati, step, trial
-        )
+        decrement, done, ok = newton(data, tau, duals, mu, options.newton_steps, options.newton_tolerance, work)
         out[5] += done
         if not ok:
             return
-        out[1], out[2] = update_multipliers(data, tau, duals, mu, model.vectors)
+        out[1], out[2] = update_multipliers(data, tau, duals, mu, work.model.vectors)
         out[3], out[4], out[6] = decrement, iteration + 1, mu
         mu = min(mu * options.penalty_growth, options.penalty_max)
         out[7] = mu
@@ -192,5 +189,6 @@ def sample_duals(duals, b):
 @njit(cache=True, fastmath=FASTMATH, error_model="numpy", nogil=True)
 def solve_range(data, tau, duals, penalty, options, out, first, last):
     """`solve_one` on the samples first..last-1 of a batch; samples do not see each other. Releases the GIL."""
+    work = workspace(tau.shape[1])
     for b in range(first, last):
-        solve_one(sample(data, b), tau[b], sample_duals(duals, b), penalty[b], options, out[b])
+        solve_one(sample(data, b), tau[b], sample_duals(duals, b), penalty[b], options, out[b], work)
