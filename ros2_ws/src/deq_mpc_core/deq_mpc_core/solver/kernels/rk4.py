@@ -55,6 +55,7 @@ def rk4_hessian(x, u, p, dt, w, hess):
     partial = np.empty((NX, NZ))
     local = np.empty((NZ, NZ))
     full = np.empty((NZ, NZ))
+    row = np.empty(NZ)
     for i in range(NX):
         unit[i, i] = 1.0
         costate[i] = dt / 6.0 * w[i]
@@ -66,13 +67,18 @@ def rk4_hessian(x, u, p, dt, w, hess):
             full[i] = tangent[stage, i]
         for i in range(NX, NZ):
             full[i, i] = 1.0
-        for a in range(NZ):
+        for a in range(NZ):  # hess += sum_a M_a^T (H_a M), rows a of M and of the local Hessian H, many of which are zero
+            curved = False
+            row[:] = 0.0
             for b in range(NZ):
-                h_ab = local[a, b]
-                if h_ab != 0.0:
-                    for i in range(NZ):
-                        for j in range(NZ):
-                            hess[i, j] += full[a, i] * h_ab * full[b, j]
+                if local[a, b] != 0.0:
+                    curved = True
+                    for j in range(NZ):
+                        row[j] += local[a, b] * full[b, j]
+            if curved:
+                for i in range(NZ):
+                    for j in range(NZ):
+                        hess[i, j] += full[a, i] * row[j]
         if stage > 0:
             f_tangent(args[stage], u, p, unit, k, partial)  # partial[:, :NX] = f_x
             reach = dt if stage == 3 else 0.5 * dt
