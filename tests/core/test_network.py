@@ -11,11 +11,13 @@ import yaml
 from torch import Tensor
 
 from deq_mpc_core.config import config_path, parse_config
+from deq_mpc_core.features.flight_torch import describe_knots, observe
 from deq_mpc_core.networks.config import NetworkConfig
+from deq_mpc_core.networks.cores import EquilibriumBlock
 from deq_mpc_core.networks.fixed_point import attach_implicit_gradient, attach_phantom_gradient, solve_anderson
 from deq_mpc_core.networks.layers import TemporalConv, TemporalGroupNorm
-from deq_mpc_core.networks.waypoints import EquilibriumBlock, Refinement, WaypointNetwork
-from deq_mpc_core.policy.features_torch import describe_knots, observe
+from deq_mpc_core.networks.refiner import Refinement
+from deq_mpc_core.networks.waypoints import WaypointNetwork
 
 HORIZON, DT = 16, 0.05
 FENCE = torch.tensor([[-2.0, -2.0, 0.3], [2.0, 2.0, 1.8]], dtype=torch.float64)

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from deq_mpc_core.config import config_path, parse_config
 from deq_mpc_core.errors import UserError
+from deq_mpc_core.features import flight as features
+from deq_mpc_core.features.flight_torch import observe
 from deq_mpc_core.networks import flight_kernels
 from deq_mpc_core.networks.config import NetworkConfig
 from deq_mpc_core.networks.flight_network import FlightContext, FlightNetwork
+from deq_mpc_core.networks.refiner import Context
 from deq_mpc_core.networks.shapes import parameter_shapes
-from deq_mpc_core.networks.waypoints import Context, WaypointNetwork
-from deq_mpc_core.policy import features
-from deq_mpc_core.policy.features_torch import observe
+from deq_mpc_core.networks.waypoints import WaypointNetwork
 
 Array = NDArray[np.float64]
 FENCE = np.array([[-2.0, -2.0, 0.3], [2.0, 2.0, 1.8]])

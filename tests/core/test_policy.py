@@ -16,9 +16,12 @@ from deq_mpc_core.checkpoint import save_checkpoint
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.models.crazyflie import NX, crazyflie_model
 from deq_mpc_core.networks.flight_network import FlightNetwork
+from deq_mpc_core.networks.waypoints import WaypointNetwork
 from deq_mpc_core.policy import Observation, load_policy
-from deq_mpc_core.policy.deq_mpc import DeqMpc, Iterate, JointState, Scenario
+from deq_mpc_core.policy.config import PolicyConfig
+from deq_mpc_core.policy.deq_mpc import DeqMpc, Iterate, JointState
 from deq_mpc_core.policy.flight_policy import DeqMpcPolicy
+from deq_mpc_core.policy.flight_task import FlightTask, Scenario
 from deq_mpc_core.solver.cpu_engine import CpuEngine
 from deq_mpc_core.solver.solution import Status
 
@@ -41,6 +44,10 @@ def scenario(obs: Observation) -> Scenario:
     return Scenario(x, goal, obstacles, torch.ones(1, count, dtype=torch.bool))
 
 
+def alternation(network: WaypointNetwork, config: PolicyConfig) -> DeqMpc[Scenario]:
+    return DeqMpc(FlightTask(network, config), config.alternation, CpuEngine(crazyflie_model(), threads=1))
+
+
 def arrays(state: Any) -> list[NDArray[Any]]:
     return [state.mpc.tau, state.z]
 
@@ -55,7 +62,7 @@ def test_flight_equals_training(kind: str, coupling: str, tmp_path: Path, monkey
     config = policy_config(kind, coupling)
     network = random_network(config)
     flight = load_policy(write_checkpoint(tmp_path / "a.safetensors", config, network))
-    training = DeqMpc(network, config, CpuEngine(crazyflie_model(), threads=1))
+    training = alternation(network, config)
     thetas: list[Array] = []
     refine = FlightNetwork.refine
 
@@ -93,7 +100,7 @@ def assert_agree(obs: Observation, thetas: list[Array], iterates: list[Iterate],
 
 def test_training_pads_obstacles_without_effect() -> None:
     config = policy_config()
-    training = DeqMpc(random_network(config), config, CpuEngine(crazyflie_model(), threads=1))
+    training = alternation(random_network(config), config)
     plain = scenario(observation(count=2))
     padding = torch.full((1, 3, 7), 0.7, dtype=torch.float64)
     padded = dataclasses.replace(

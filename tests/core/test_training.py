@@ -196,6 +196,11 @@ def test_foreign_and_damaged_resume_states_are_refused(tmp_path: Path) -> None:
         trainer(clip=1.0).load(state)
     with pytest.raises(UserError, match="another policy configuration"):
         trainer("nn").load(state)
+    other = trainer()
+    other.dataset = straight_flights(other.policy.mpc.horizon, other.policy.mpc.dt, samples=13)
+    with pytest.raises(UserError, match="another data set") as caught:
+        other.load(state)
+    assert "\n" not in str(caught.value)
     state.write_bytes(b"nothing")
     with pytest.raises(UserError, match="cannot be resumed from"):
         trainer().load(state)

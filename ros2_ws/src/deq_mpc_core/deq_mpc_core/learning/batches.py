@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deq_mpc_core.learning.dataset import Dataset
-from deq_mpc_core.policy.deq_mpc import Scenario
+from deq_mpc_core.policy.flight_task import Scenario
 
 Array = NDArray[np.float64]
 

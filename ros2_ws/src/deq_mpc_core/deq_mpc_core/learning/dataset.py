@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -62,6 +63,14 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the samples, wherever their bags lie."""
+        digest = hashlib.sha256(json.dumps(asdict(self.spec)).encode())
+        for name in ARRAYS:
+            digest.update(np.ascontiguousarray(getattr(self, name)).data)
+        return digest.hexdigest()
 
     def obstacles(self, index: NDArray[np.integer]) -> tuple[Float32, Int]:
         """Obstacles (B, K, 7), zero-padded, and their numbers (B,) of the samples ``index`` (B,)."""

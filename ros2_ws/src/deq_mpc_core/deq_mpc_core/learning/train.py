@@ -2,9 +2,9 @@
 
 Phase 1 (warm-up) fits the network alone: theta for an uninformed iterate against the expert's waypoints. Phase 2
 trains through the solver as in DEQ-MPC (CoRL 2025), section 4: one cold solve of N iterations and L streaming steps of
-warm iterations along the expert's trajectory, with an L1 loss on every iterate:
+warm iterations along the expert's trajectory, with an L1 loss on every iterate.
 
-    loss = mean_j |tau^j - tau_expert|_1 + w_theta |theta^j - tau_expert|_1 + w_c |d^s(z*) - z*|^2 / |z*|^2
+See ``losses.py`` for the loss.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from deq_mpc_core.config import Config
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.learning.batches import Batch, Batches
 from deq_mpc_core.learning.dataset import Dataset
-from deq_mpc_core.models.crazyflie import NX
+from deq_mpc_core.learning.losses import JointLoss, StateLoss, descend
+from deq_mpc_core.models.crazyflie import POS, VEL, crazyflie_model
 from deq_mpc_core.networks.waypoints import WaypointNetwork
 from deq_mpc_core.policy.config import PolicyConfig
-from deq_mpc_core.policy.deq_mpc import DeqMpc, Iterate, Scenario, to_world
-from deq_mpc_core.policy.features_torch import describe_knots
+from deq_mpc_core.policy.deq_mpc import DeqMpc, Iterate
+from deq_mpc_core.policy.flight_task import FlightTask, Scenario
+from deq_mpc_core.solver.cpu_engine import CpuEngine
 from deq_mpc_core.solver.solution import Status
 
 
@@ -58,12 +60,6 @@ class TrainConfig(Config):
 
 Curves = dict[str, list[tuple[int, float]]]
 Listener = Callable[[int, dict[str, float]], None]
-
-
-def waypoint_loss(pred: Tensor, label: Tensor, velocity_weight: float) -> Tensor:
-    """Mean L1 over samples and knots 1..T-1 of positions [m] plus weighted velocities; knot 0 is given."""
-    error = (pred[:, 1:, :6] - label[:, 1:]).abs()
-    return error[..., :3].sum(-1).mean() + velocity_weight * error[..., 3:].sum(-1).mean()
 
 
 def uninformed_iterate(scenario: Scenario, horizon: int, dt: float, rng: np.random.Generator) -> Tensor:
@@ -95,7 +91,9 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         mpc = self.policy.mpc
         self.network = WaypointNetwork(self.policy.network, mpc.horizon, mpc.dt)
-        self.model = DeqMpc(self.network, self.policy)
+        self.task = FlightTask(self.network, self.policy)
+        self.model = DeqMpc(self.task, self.policy.alternation, CpuEngine(crazyflie_model()))
+        self.state_loss = StateLoss(((POS, 1.0), (VEL, self.config.velocity_weight)))
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate)
         self.training, self.validation = self.dataset.split(self.validation_fraction, self.config.seed)
         centre = 0.5 * (np.array(mpc.fence_low[:2]) + np.array(mpc.fence_high[:2]))
@@ -141,11 +139,7 @@ class Trainer:
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip))
-        if math.isfinite(norm):
-            self.optimizer.step()
+        norm = descend(loss, self.optimizer, list(self.network.parameters()), self.config.clip)
         return {
             **scalars,
             "loss": loss.item(),
@@ -157,24 +151,19 @@ class Trainer:
     def _warmup_loss(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         scenario, mpc = batch.scenarios[0], self.policy.mpc
         states = uninformed_iterate(scenario, mpc.horizon, mpc.dt, rng)
-        features = self.policy.network.features
-        knots = describe_knots(scenario.x, states, scenario.obstacles, scenario.mask, mpc.dt, features)
-        refined = self.network.refine(self.model.encode(scenario), knots, self.network.initial_z(len(scenario.x)))
-        error = waypoint_loss(
-            to_world(refined.theta.double(), scenario.x), batch.labels[0], self.config.velocity_weight
-        )
-        loss = error + self.config.contraction_weight * refined.penalty.mean()
-        return loss, {"theta_error": error.item(), "network_residual": refined.residual.mean().item()}
+        z = self.network.initial_z(len(scenario.x))
+        proposed = self.task.propose(scenario, self.task.encode(scenario), states, z)
+        error = self.state_loss(proposed.theta, batch.labels[0])
+        loss = error + self.config.contraction_weight * proposed.penalty.mean()
+        return loss, {"theta_error": error.item(), "network_residual": proposed.residual.mean().item()}
 
     def _solver_loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         c = self.config
+        joint = JointLoss(self.state_loss, c.theta_weight, c.contraction_weight)
         state, terms, iterates = None, [], []
         for scenario, label in zip(batch.scenarios, batch.labels, strict=True):
             done, state = self.model.run(scenario, state, c.stream_period, exact=c.exact_gradient)
-            for iterate in done:
-                tau = waypoint_loss(iterate.tau[..., :NX], label, c.velocity_weight)
-                theta = waypoint_loss(iterate.theta, label, c.velocity_weight)
-                terms.append(tau + c.theta_weight * theta + c.contraction_weight * iterate.penalty.mean())
+            terms += joint.terms(done, label)
             iterates += done
         return torch.stack(terms).mean(), self._report(iterates, batch, "")
 
@@ -182,10 +171,9 @@ class Trainer:
         """Errors of the last iterate, and how far the joint iteration is from its fixed point."""
         last, label = iterates[-1], batch.labels[-1]
         cold = iterates[: self.policy.alternation.cold_iterations]
-        weight = self.config.velocity_weight
         scalars = {
-            "tau_error": waypoint_loss(last.tau[..., :NX], label, weight).item(),
-            "theta_error": waypoint_loss(last.theta, label, weight).item(),
+            "tau_error": self.state_loss(last.tau, label).item(),
+            "theta_error": self.state_loss(last.theta, label).item(),
             "network_residual": float(last.network_residual.mean()),
             "dynamics_residual": float(np.median(last.solution.dynamics)),
             "inequality_residual": float(np.median(last.solution.violation)),
@@ -210,11 +198,18 @@ class Trainer:
                 iterates += done
         return self._report(iterates, batch, "validation_")
 
+    def _identity(self) -> dict[str, Any]:
+        """What a run may not change between one session and the next."""
+        return {
+            "policy configuration": self.policy.model_dump(mode="json"),
+            "train configuration": self.config.model_dump(mode="json"),
+            "data set": self.dataset.fingerprint,
+        }
+
     def save(self, path: Path) -> None:
         """Everything `load` needs to go on as if nothing had happened; the file appears whole or not at all."""
         content = {
-            "policy": self.policy.model_dump_json(),
-            "train": self.config.model_dump_json(),
+            **self._identity(),
             "step": self.step,
             "curves": self.curves,
             "network": self.network.state_dict(),
@@ -228,17 +223,15 @@ class Trainer:
         """Go on from `save`.
 
         Raises:
-            UserError: if the file cannot be read or belongs to another configuration.
+            UserError: if the file cannot be read or belongs to another configuration or data set.
         """
         try:
             content: dict[str, Any] = dict(torch.load(path, weights_only=True))
         except Exception as error:  # torch raises many kinds for a damaged file
             raise UserError(f"{path}: cannot be resumed from; remove it to start anew") from error
-        for name, ours in (("policy", self.policy.model_dump_json()), ("train", self.config.model_dump_json())):
+        for name, ours in self._identity().items():
             if content.get(name) != ours:
-                raise UserError(
-                    f"{path}: was made with another {name} configuration; use another --out or the same options"
-                )
+                raise UserError(f"{path}: was made with another {name}; use another --out or what it was made with")
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.step, self.curves = content["step"], content["curves"]

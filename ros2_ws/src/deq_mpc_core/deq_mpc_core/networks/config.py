@@ -1,4 +1,4 @@
-"""Configuration of the policy network: section ``network`` of ``config/policy.yaml``, which states the units."""
+"""Configuration of the networks; the flight's is section ``network`` of ``config/policy.yaml``, with the units."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deq_mpc_core.config import Config
 
 
 class FeatureConfig(Config):
-    """Scales and sampling of the network's inputs; see ``policy/features.py`` for the formulas."""
+    """Scales and sampling of the network's inputs; see ``features/flight.py`` for the formulas."""
 
     length_scale: float = Field(gt=0)
     speed_scale: float = Field(gt=0)
@@ -44,27 +44,37 @@ class FixedPointConfig(Config):
     phantom_steps: int = Field(ge=1)
 
 
-class NetworkConfig(Config):
-    """Architecture of the waypoint network; see ``networks/waypoints.py``."""
+class CoreConfig(Config):
+    """Core of a network; see ``networks/cores.py``."""
 
     kind: Literal["nn", "deq"]
-    hidden: int = Field(ge=8, le=512)
-    heads: int = Field(ge=1)
+    hidden: int = Field(ge=8, le=1024)
     groups: int = Field(ge=1)
+    blocks: int = Field(ge=1)
+    fixed_point: FixedPointConfig
+
+    @model_validator(mode="after")
+    def _check_groups(self) -> CoreConfig:
+        if self.hidden % self.groups:
+            raise ValueError(f"hidden ({self.hidden}) must be a multiple of groups ({self.groups})")
+        return self
+
+
+class NetworkConfig(CoreConfig):
+    """Architecture of the waypoint network; see ``networks/waypoints.py``."""
+
+    heads: int = Field(ge=1)
     token_layers: int = Field(ge=0)
     query_layers: int = Field(ge=1)
-    blocks: int = Field(ge=1)
     reference_speed: float = Field(gt=0)
     approach_rate: float = Field(gt=0)
     position_scale: float = Field(gt=0)
     velocity_scale: float = Field(gt=0)
     goal_authority: float = Field(default=1.0, gt=0)
-    fixed_point: FixedPointConfig
     features: FeatureConfig
 
     @model_validator(mode="after")
-    def _check_divisible(self) -> NetworkConfig:
-        for name in ("heads", "groups"):
-            if self.hidden % getattr(self, name):
-                raise ValueError(f"hidden ({self.hidden}) must be a multiple of {name} ({getattr(self, name)})")
+    def _check_heads(self) -> NetworkConfig:
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden ({self.hidden}) must be a multiple of heads ({self.heads})")
         return self

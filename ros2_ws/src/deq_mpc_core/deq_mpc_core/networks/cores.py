@@ -1,0 +1,91 @@
+"""The recurrent core of every network: injection I to hidden, over the horizon. All sequences are (B, T, H).
+
+    nn:   h = block_4(... block_1(I)),  block(h) = h + ReLU(GN(conv(h)))
+    deq:  z* = d(z*, I),  d(z, I) = GN(ReLU(z + GN(I + conv(GN(ReLU(conv(z)))))))
+
+DEQ-MPC (CoRL 2025), section 4.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from deq_mpc_core.networks.config import CoreConfig, FixedPointConfig
+from deq_mpc_core.networks.fixed_point import (
+    FixedPoint,
+    attach_implicit_gradient,
+    attach_phantom_gradient,
+    solve_anderson,
+)
+from deq_mpc_core.networks.layers import TemporalConv, TemporalGroupNorm
+
+_FEEDBACK_GAIN = 0.5
+"""Initial gain of z's path through d. An untrained d needs over 20 Anderson steps at 1, ten at 0.5."""
+
+
+class ConvStack(nn.Module):
+    """Kind nn: residual convolution blocks h <- h + ReLU(GN(conv(h)))."""
+
+    def __init__(self, hidden: int, groups: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(TemporalConv(hidden, hidden), TemporalGroupNorm(groups, hidden), nn.ReLU())
+            for _ in range(blocks)
+        )
+
+    def forward(self, injection: Tensor, z: Tensor) -> tuple[Tensor, FixedPoint]:
+        """(B, T, H) injection to hidden (B, T, H); z is passed through."""
+        hidden = injection
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        zero = torch.zeros(len(hidden), dtype=hidden.dtype, device=hidden.device)
+        return hidden, FixedPoint(z, zero, zero.long())
+
+
+class EquilibriumBlock(nn.Module):
+    """d(z, I) = GN(ReLU(z + GN(I + conv(GN(ReLU(conv(z)))))))."""
+
+    def __init__(self, hidden: int, groups: int) -> None:
+        super().__init__()
+        self.conv1 = TemporalConv(hidden, hidden)
+        self.conv2 = TemporalConv(hidden, hidden)
+        self.norm1 = TemporalGroupNorm(groups, hidden)
+        self.norm2 = TemporalGroupNorm(groups, hidden)
+        self.norm3 = TemporalGroupNorm(groups, hidden)
+        with torch.no_grad():
+            self.conv2.linear.weight *= _FEEDBACK_GAIN
+
+    def forward(self, z: Tensor, injection: Tensor) -> Tensor:
+        """(B, T, H), (B, T, H) -> (B, T, H)."""
+        h = self.norm1(torch.relu(self.conv1(z)))
+        return self.norm3(torch.relu(z + self.norm2(injection + self.conv2(h))))
+
+
+class Equilibrium(nn.Module):
+    """Kind deq: z* = d(z*, I), with the gradient that the configuration names."""
+
+    def __init__(self, hidden: int, groups: int, config: FixedPointConfig) -> None:
+        super().__init__()
+        self.block = EquilibriumBlock(hidden, groups)
+        self.config = config
+
+    def forward(self, injection: Tensor, z: Tensor) -> tuple[Tensor, FixedPoint]:
+        """Hidden (B, T, H) with its gradient, and the fixed point found from the start z, without."""
+        constant = injection.detach()
+        solution = solve_anderson(lambda value: self.block(value, constant), z.detach(), self.config)
+        if not torch.is_grad_enabled():
+            return solution.z, solution
+        if self.config.gradient == "implicit":
+            hidden = attach_implicit_gradient(lambda value: self.block(value, injection), solution.z, self.config)
+        else:
+            steps = self.config.phantom_steps
+            hidden = attach_phantom_gradient(lambda value: self.block(value, injection), solution.z, steps)
+        return hidden, solution
+
+
+def build_core(config: CoreConfig) -> ConvStack | Equilibrium:
+    """The core that the configuration names."""
+    if config.kind == "deq":
+        return Equilibrium(config.hidden, config.groups, config.fixed_point)
+    return ConvStack(config.hidden, config.groups, config.blocks)

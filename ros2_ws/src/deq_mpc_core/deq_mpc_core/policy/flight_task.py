@@ -1,0 +1,114 @@
+"""The flight task of DEQ-MPC in torch, for training: observations, waypoints, the MPC that tracks them.
+
+The flight twin is ``flight_policy.py``; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deq_mpc_core.features.flight import FlightFeatures
+from deq_mpc_core.features.flight_torch import describe_knots, rotate_to_yaw_frame
+from deq_mpc_core.models.crazyflie import NU, NX, hover_thrust, nominal_params
+from deq_mpc_core.networks.dimensions import THETA_SIZE, TOKEN_SIZE
+from deq_mpc_core.networks.refiner import Context, Refinement
+from deq_mpc_core.networks.waypoints import ObservationFeatures, WaypointNetwork
+from deq_mpc_core.policy.config import PolicyConfig
+from deq_mpc_core.policy.mpc import bounds, cost_weights
+from deq_mpc_core.solver.arrays import Data
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A batch of observations, float64, world frame, SI.
+
+    Attributes:
+        x: (B, 13) states. goal: (B, 3). obstacles: (B, K, 7), any finite padding where mask (B, K) is False.
+    """
+
+    x: Tensor
+    goal: Tensor
+    obstacles: Tensor
+    mask: Tensor
+
+
+def to_world(theta: Tensor, x: Tensor) -> Tensor:
+    """Waypoints (B, T, 6) from the yaw frame of x (B, 13), relative, to the world, absolute."""
+    back = -x[:, None, 8]
+    pos = rotate_to_yaw_frame(theta[..., :3], back) + x[:, None, :3]
+    return torch.cat([pos, rotate_to_yaw_frame(theta[..., 3:], back)], dim=-1)
+
+
+class FlightTask:
+    """Waypoints and velocities (B, T, 6), world frame, as theta; see `JointTask`."""
+
+    theta_size = THETA_SIZE
+
+    def __init__(self, network: WaypointNetwork, config: PolicyConfig) -> None:
+        self.network, self.config = network, config
+        self.dt, self.horizon = config.mpc.dt, config.mpc.horizon
+        self._params = nominal_params()
+        self._weight = hover_thrust()
+        q, r = cost_weights(config.mpc)
+        lower, upper = bounds(config.mpc)
+        self._q, self._r, self._lower, self._upper = (torch.from_numpy(a) for a in (q, r, lower, upper))
+        self._fence = np.array([config.mpc.fence_low, config.mpc.fence_high])
+        self._features = FlightFeatures(config.network.features)
+
+    def initial_z(self, batch: int) -> Tensor:
+        """See `JointTask.initial_z`."""
+        return self.network.initial_z(batch)
+
+    def encode(self, scene: Scenario) -> Context:
+        """See `JointTask.encode`. Present obstacles come first in each row of the mask."""
+        x, goal, obstacles = (a.numpy() for a in (scene.x, scene.goal, scene.obstacles))
+        counts = scene.mask.sum(1).tolist()
+        seen = [
+            self._features.observe(x[b], goal[b], obstacles[b, :count], self._fence, self._weight)
+            for b, count in enumerate(counts)
+        ]
+        tokens = np.zeros((*obstacles.shape[:2], TOKEN_SIZE), np.float32)
+        for b, count in enumerate(counts):
+            tokens[b, :count] = seen[b].tokens
+        ego, scan, relative_goal = (
+            torch.from_numpy(np.stack(a)) for a in zip(*((f.ego, f.scan, f.goal) for f in seen), strict=True)
+        )
+        return self.network.encode(ObservationFeatures(ego, scan, torch.from_numpy(tokens), scene.mask, relative_goal))
+
+    def describe_knots(self, scene: Scenario, states: Tensor) -> Tensor:
+        """(B, T, KNOT_SIZE) what the network sees of the states (B, T, 13) of an iterate."""
+        return describe_knots(scene.x, states, scene.obstacles, scene.mask, self.dt, self.config.network.features)
+
+    def propose(self, scene: Scenario, context: Context, states: Tensor, z: Tensor) -> Refinement:
+        """See `JointTask.propose`."""
+        refined = self.network.refine(context, self.describe_knots(scene, states), z)
+        return refined._replace(theta=to_world(refined.theta.double(), scene.x))
+
+    def problem(self, scene: Scenario, theta: Tensor) -> Data:
+        """See `JointTask.problem`."""
+        mpc = self.config.mpc
+        batch, horizon = theta.shape[:2]
+        yaw = scene.x[:, None, 8:9].expand(-1, horizon, -1)
+        zeros = torch.zeros(batch, horizon, 3, dtype=torch.float64)
+        thrust = torch.full((batch, horizon, 1), self._weight, dtype=torch.float64)
+        x_ref = torch.cat([theta.double(), zeros[..., :2], yaw, zeros, thrust], dim=-1)
+        u_ref = torch.cat([zeros, thrust], dim=-1)
+        times = mpc.dt * torch.arange(horizon, dtype=torch.float64)
+        centres = scene.obstacles[:, None, :, :3] + times[:, None, None] * scene.obstacles[:, None, :, 4:7]
+        return Data(
+            x_init=scene.x,
+            x_ref=x_ref,
+            u_ref=u_ref,
+            q=self._q.expand(batch, horizon, NX),
+            r=self._r.expand(batch, horizon, NU),
+            lower=self._lower.expand(batch, horizon, NX + NU),
+            upper=self._upper.expand(batch, horizon, NX + NU),
+            centres=centres,
+            radii=torch.where(scene.mask, scene.obstacles[..., 3] + mpc.margin, 0.0),
+            p=torch.from_numpy(np.tile(self._params, (batch, 1))),
+            dt=mpc.dt,
+        )
