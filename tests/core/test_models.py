@@ -11,9 +11,9 @@ import pytest
 import sympy as sp
 import torch
 from numpy.typing import NDArray
-from solver_problems import DT, MODELS
+from solver_problems import DT
 
-from deq_mpc_core.models import Model
+from deq_mpc_core.models import MODELS, Model
 from deq_mpc_core.models.crazyflie import DISTURBANCE, THRUST, VEL, crazyflie_model, hover_thrust, nominal_params
 from deq_mpc_core.models.printing import print_torch
 from deq_mpc_core.solver.batched.system import System, system
@@ -30,7 +30,7 @@ def torch_function(model: Model) -> Callable[..., torch.Tensor]:
 
 @pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest) -> Model:
-    return MODELS[request.param]
+    return MODELS[request.param]()
 
 
 @pytest.fixture
