@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deq_mpc_core.config import config_path, parse_config
-from deq_mpc_core.networks.config import FeatureConfig
-from deq_mpc_core.policy import features_torch
-from deq_mpc_core.policy.features import FlightFeatures, scan_directions
+from deq_mpc_core.features import flight_torch as features_torch
+from deq_mpc_core.features.config import FeatureConfig
+from deq_mpc_core.features.flight import FlightFeatures, scan_directions
 
 Array = NDArray[np.float64]
 SHIPPED = yaml.safe_load(config_path("policy").read_text())["network"]["features"]

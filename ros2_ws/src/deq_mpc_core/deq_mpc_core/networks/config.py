@@ -7,29 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from deq_mpc_core.config import Config
-
-
-class FeatureConfig(Config):
-    """Scales and sampling of the network's inputs; see ``features/flight.py`` for the formulas."""
-
-    length_scale: float = Field(gt=0)
-    speed_scale: float = Field(gt=0)
-    tilt_scale: float = Field(gt=0)
-    rate_scale: float = Field(gt=0)
-    obstacle_speed_scale: float = Field(gt=0)
-    radius_scale: float = Field(gt=0)
-    goal_near: float = Field(gt=0)
-    surface_min: float = Field(gt=-1)
-    surface_max: float = Field(gt=0)
-    scan_azimuths: int = Field(ge=1)
-    scan_elevations: tuple[float, ...] = Field(min_length=1, strict=False)
-    scan_margin: float = Field(ge=0)
-    scan_range: float = Field(gt=0)
-
-    @property
-    def scan_size(self) -> int:
-        """Number of rays."""
-        return self.scan_azimuths * len(self.scan_elevations)
+from deq_mpc_core.features.config import FeatureConfig
 
 
 class FixedPointConfig(Config):

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deq_mpc_core.features.flight import FlightFeatures
 from deq_mpc_core.networks.config import NetworkConfig
 from deq_mpc_core.networks.flight_kernels import FlightContext, Mixing, encode, refine_conv_stack, refine_equilibrium
 from deq_mpc_core.networks.flight_weights import Array32, ConvWeights, WeightReader
 from deq_mpc_core.networks.shapes import check_weights, parameter_shapes
-from deq_mpc_core.policy.features import FlightFeatures
 
 Array = NDArray[np.float64]
 

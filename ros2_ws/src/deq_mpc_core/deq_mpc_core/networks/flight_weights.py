@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deq_mpc_core.features.dimensions import THETA_SIZE
 from deq_mpc_core.networks.config import NetworkConfig
-from deq_mpc_core.networks.dimensions import THETA_SIZE
 
 Array32 = NDArray[np.float32]
 

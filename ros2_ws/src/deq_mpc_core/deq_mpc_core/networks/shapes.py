@@ -8,8 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from deq_mpc_core.errors import UserError
+from deq_mpc_core.features.dimensions import EGO_SIZE, KNOT_SIZE, THETA_SIZE, TOKEN_SIZE
 from deq_mpc_core.networks.config import NetworkConfig
-from deq_mpc_core.networks.dimensions import EGO_SIZE, KNOT_SIZE, THETA_SIZE, TOKEN_SIZE
 
 Shapes = dict[str, tuple[int, ...]]
 

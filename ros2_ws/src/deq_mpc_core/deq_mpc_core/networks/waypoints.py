@@ -14,33 +14,14 @@ The flight twin of this file is ``flight_network.py``; a test holds them equal.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
+from deq_mpc_core.features.dimensions import EGO_SIZE, KNOT_SIZE, TOKEN_SIZE
+from deq_mpc_core.features.flight_torch import ObservationFeatures
 from deq_mpc_core.networks.config import NetworkConfig
-from deq_mpc_core.networks.dimensions import EGO_SIZE, KNOT_SIZE, TOKEN_SIZE
 from deq_mpc_core.networks.layers import Attention, encoder
 from deq_mpc_core.networks.refiner import Context, Refiner
-
-
-class ObservationFeatures(NamedTuple):
-    """What is seen once per control step, yaw frame, normalised (``features/flight_torch.py``).
-
-    Attributes:
-        ego: (B, EGO_SIZE).
-        scan: (B, rays).
-        tokens: (B, K, TOKEN_SIZE) one per obstacle; K may be 0.
-        mask: (B, K) True where there is an obstacle, False for padding.
-        goal: (B, 3) relative position [m], not normalised.
-    """
-
-    ego: Tensor
-    scan: Tensor
-    tokens: Tensor
-    mask: Tensor
-    goal: Tensor
 
 
 class ObservationEncoder(nn.Module):

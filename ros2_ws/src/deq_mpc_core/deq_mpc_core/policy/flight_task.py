@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deq_mpc_core.features.dimensions import THETA_SIZE, TOKEN_SIZE
 from deq_mpc_core.features.flight import FlightFeatures
-from deq_mpc_core.features.flight_torch import describe_knots, rotate_to_yaw_frame
+from deq_mpc_core.features.flight_torch import ObservationFeatures, describe_knots, rotate_to_yaw_frame
 from deq_mpc_core.models.crazyflie import NU, NX, hover_thrust, nominal_params
-from deq_mpc_core.networks.dimensions import THETA_SIZE, TOKEN_SIZE
 from deq_mpc_core.networks.refiner import Context, Refinement
-from deq_mpc_core.networks.waypoints import ObservationFeatures, WaypointNetwork
+from deq_mpc_core.networks.waypoints import WaypointNetwork
 from deq_mpc_core.policy.config import PolicyConfig
 from deq_mpc_core.policy.mpc import bounds, cost_weights
 from deq_mpc_core.solver.arrays import Data

@@ -1,4 +1,4 @@
-"""Sizes that the features (``policy/features.py``) and the networks meet on."""
+"""Sizes that the features (``features/flight.py``) and the networks meet on."""
 
 EGO_SIZE = 19
 TOKEN_SIZE = 16

@@ -1,4 +1,4 @@
-"""The network's inputs, batched and differentiable: the twin of ``features.py``, which states the formulas.
+"""The network's inputs, batched and differentiable: the twin of ``flight.py``, which states the formulas.
 
 Training needs `describe_knots`, whose gradient it takes; `observe` is the reference that the compiled features and the
 networks are tested against.
@@ -6,15 +6,34 @@ networks are tested against.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from deq_mpc_core.networks.config import FeatureConfig
-from deq_mpc_core.networks.dimensions import NEAREST
-from deq_mpc_core.networks.waypoints import ObservationFeatures
-from deq_mpc_core.policy.features import scan_directions
+from deq_mpc_core.features.config import FeatureConfig
+from deq_mpc_core.features.dimensions import NEAREST
+from deq_mpc_core.features.flight import scan_directions
 
 _TINY = 1e-12
+
+
+class ObservationFeatures(NamedTuple):
+    """What is seen once per control step, yaw frame, normalised.
+
+    Attributes:
+        ego: (B, EGO_SIZE).
+        scan: (B, rays).
+        tokens: (B, K, TOKEN_SIZE) one per obstacle; K may be 0.
+        mask: (B, K) True where there is an obstacle, False for padding.
+        goal: (B, 3) relative position [m], not normalised.
+    """
+
+    ego: Tensor
+    scan: Tensor
+    tokens: Tensor
+    mask: Tensor
+    goal: Tensor
 
 
 def rotate_to_yaw_frame(vector: Tensor, yaw: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The network's inputs for one observation, compiled; ``features_torch.py`` is the batched twin.
+"""The network's inputs for one observation, compiled; ``flight_torch.py`` is the batched twin.
 
 Everything is relative to the vehicle and turned into its yaw frame (x ahead, y left, z up), so that one network flies
 any scene. Below, p, v: position and velocity; g: goal; near(d) = 1 / (1 + clip(d, surface_min, surface_max)); capital
@@ -23,8 +23,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from deq_mpc_core.networks.config import FeatureConfig
-from deq_mpc_core.networks.dimensions import EGO_SIZE, KNOT_SIZE, NEAREST, TOKEN_SIZE
+from deq_mpc_core.features.config import FeatureConfig
+from deq_mpc_core.features.dimensions import EGO_SIZE, KNOT_SIZE, NEAREST, TOKEN_SIZE
 
 Array = NDArray[np.float64]
 

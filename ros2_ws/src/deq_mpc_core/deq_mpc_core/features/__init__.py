@@ -1,0 +1,1 @@
+"""What the flight network sees of an observation, twice: numba for one sample, torch for batches."""
