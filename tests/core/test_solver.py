@@ -301,6 +301,15 @@ def test_crossed_bounds_are_infeasible_and_meet_halfway() -> None:
     assert solution.state.tau[0, 5, 13] == pytest.approx(0.2, abs=1e-3)
 
 
+@pytest.mark.parametrize("engine", [CpuEngine(crazyflie_model(), threads=1), TorchEngine(crazyflie_model())])
+def test_crossed_bounds_are_seen_without_iterating_to_the_end(engine: Engine) -> None:
+    data = crazyflies(3, spheres=0)
+    data = edit(data, lower=((0, 5, 13), 0.3), upper=((0, 5, 13), 0.1))
+    data = edit(data, lower=((1, 0, 3), 9.0))  # on x_0: not a bound
+    solution = solve_one(data, FLIGHT, engine)
+    assert solution.status.tolist() == [Status.INFEASIBLE, Status.ITERATING, Status.ITERATING]
+
+
 def test_a_start_inside_a_sphere_flies_out_of_it() -> None:
     data = crazyflies(1, horizon=15, spheres=1)
     centre = data.x_init[:, None, None, :3] - [0.05, 0.0, 0.0]

@@ -22,7 +22,8 @@ class Status(IntEnum):
     ITERATING = 1
     """The iterations ran out first; the plan is usable as far as its residuals say."""
     INFEASIBLE = 2
-    """Stationary at the largest penalty with constraints violated: the least-violating plan found."""
+    """Bounds cross, or stationary at the largest penalty with constraints violated: the least-violating plan found,
+    in the sum of squares of the scaled residuals."""
     NUMERICAL_FAILURE = 3
     """A factorisation failed or the data were not finite; the plan is the last finite iterate."""
 

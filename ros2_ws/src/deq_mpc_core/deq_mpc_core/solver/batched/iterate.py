@@ -104,6 +104,12 @@ def _sound(data: Data, start: Iterate) -> Tensor:
     return sound & (data.lower < torch.inf).flatten(1).all(1) & (data.upper > -torch.inf).flatten(1).all(1)
 
 
+def _bounds_cross(system: System, data: Data) -> Tensor:
+    """Mask (B,): a lower bound lies above its upper one; bounds on x_0 do not count."""
+    crossed = data.lower > data.upper
+    return crossed[:, 0, system.nx :].any(1) | crossed[:, 1:].flatten(1).any(1)
+
+
 def iterate(system: System, data: Data, start: Iterate, options: SolverOptions) -> Outcome:
     """Augmented-Lagrangian iterations on a batch; every operation is differentiable, decisions are constants."""
     active = _sound(data, start)
@@ -136,6 +142,7 @@ def iterate(system: System, data: Data, start: Iterate, options: SolverOptions) 
         active = active & ~small
     stuck = (last_mu >= options.penalty_max) & (decrement < options.tolerance)
     infeasible = stuck & (residual > _INFEASIBLE_AT * options.tolerance) & (residual > _NO_PROGRESS * before)
+    infeasible = infeasible | _bounds_cross(system, data)
     status = torch.where(active, torch.where(infeasible, Status.INFEASIBLE, Status.ITERATING), status)
     return Outcome(
         Iterate(tau, duals, mu), status, dynamics, violation, decrement, al_iterations, newton_steps, last_mu

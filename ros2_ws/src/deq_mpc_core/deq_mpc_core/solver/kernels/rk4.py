@@ -67,7 +67,7 @@ def rk4_hessian(x, u, p, dt, w, hess):
             full[i] = tangent[stage, i]
         for i in range(NX, NZ):
             full[i, i] = 1.0
-        for a in range(NZ):  # hess += sum_a M_a^T (H_a M), rows a of M and of the local Hessian H, many of which are zero
+        for a in range(NZ):  # hess += sum_a M_a^T (H_a M), with rows of M and of the local Hessian H
             curved = False
             row[:] = 0.0
             for b in range(NZ):

@@ -117,6 +117,17 @@ def _sound(data, tau, duals, penalty):
 
 
 @jit
+def _bounds_cross(data):
+    """Whether a lower bound lies above its upper one; bounds on x_0 do not count."""
+    horizon = data.lower.shape[0]
+    for t in range(horizon):
+        for i in range(NX if t == 0 else 0, NZ):
+            if data.lower[t, i] > data.upper[t, i]:
+                return True
+    return False
+
+
+@jit
 def _replace_nonfinite(a):
     """Zero in place of NaN and infinity."""
     flat = a.reshape(-1)
@@ -159,7 +170,7 @@ def solve_one(data, tau, duals, penalty, options, out, work):
             return
     stuck = out[6] >= options.penalty_max and out[3] < options.tolerance
     stuck = stuck and residual > _INFEASIBLE_AT * options.tolerance and residual > _NO_PROGRESS * before
-    out[0] = INFEASIBLE if stuck else ITERATING
+    out[0] = INFEASIBLE if stuck or _bounds_cross(data) else ITERATING
 
 
 @jit
