@@ -1,0 +1,1 @@
+"""Measurements: random problems, other solvers beside this one, and the ``deq-mpc bench`` command."""
