@@ -61,9 +61,9 @@ def _write_package(sources: dict[str, str], folder: Path) -> None:
 def load_kernels(model: Model) -> ModuleType:
     """Import the kernels of a model: a package with a module for each file in ``kernels``."""
     sources = _sources(model)
-    arrays = (_KERNELS.parent / "arrays.py").read_text(encoding="utf-8")
+    imported = [(_KERNELS.parent / name).read_text(encoding="utf-8") for name in ("arrays.py", "globalisation.py")]
     versions = f"{numba.__version__} {np.__version__} {sys.version}"
-    everything = "\0".join([*sorted(sources), *sources.values(), arrays, versions])
+    everything = "\0".join([*sorted(sources), *sources.values(), *imported, versions])
     digest = hashlib.sha256(everything.encode()).hexdigest()[:16]
     name = f"{model.name}_{digest}"
     folder = cache_dir() / name

@@ -83,7 +83,7 @@ class Solution:
         state: iterate to go on from; ``state.tau`` is the plan.
         status: (B,) values of `Status`.
         dynamics, violation: (B,) largest |k| and h^+ in scaled units.
-        decrement: (B,) last Newton decrement.
+        decrement: (B,) last Newton decrement; infinite after a damped step, which says nothing of it.
         al_iterations, newton_steps: (B,) done.
         penalty: (B,) mu of the last minimisation, which the adjoint needs.
     """

@@ -12,11 +12,18 @@ from deq_mpc_core.solver.arrays import Data, Duals
 from deq_mpc_core.solver.batched.lagrangian import QuadraticModel, lagrangian, linearise, update_multipliers
 from deq_mpc_core.solver.batched.riccati import factor, substitute
 from deq_mpc_core.solver.batched.system import System
+from deq_mpc_core.solver.globalisation import (
+    ARMIJO,
+    INFEASIBLE_AT,
+    LEAST_DAMPING,
+    LENGTHS_TRIED,
+    LESS_DAMPING,
+    MORE_DAMPING,
+    NO_PROGRESS,
+    ROUNDING,
+    SHORT,
+)
 from deq_mpc_core.solver.solution import SolverOptions, Status
-
-_ARMIJO = 1e-4
-_LENGTHS_TRIED = 16
-_INFEASIBLE_AT, _NO_PROGRESS = 100.0, 0.9
 
 
 class Iterate(NamedTuple):
@@ -61,35 +68,51 @@ def _slope(system: System, model: QuadraticModel, mu: Tensor, step: Tensor) -> T
     return (model.grad * step).sum((1, 2)) - (pull * change).sum((1, 2))
 
 
+def _search(
+    system: System, data: Data, start: Iterate, value: Tensor, step: Tensor, slope: Tensor, searching: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Backtracking for the samples in the mask: plan, L there and length, 0 where every length was refused."""
+    tau, duals, mu = start
+    found, length = torch.zeros_like(mu), 1.0
+    for _ in range(LENGTHS_TRIED):
+        if not searching.any():
+            break
+        trial = start.tau + length * step
+        new = lagrangian(system, data, trial, duals, mu)
+        accepted = searching & (new <= value + ARMIJO * length * slope)
+        tau = _where(accepted, trial, tau)
+        found = torch.where(accepted, length, found)
+        searching = searching & ~accepted
+        value = torch.where(accepted, new, value)
+        length *= 0.5
+    return tau, value, found
+
+
 def newton(system: System, data: Data, start: Iterate, options: SolverOptions, active: Tensor) -> Minimisation:
-    """At most `options.newton_steps` Gauss-Newton steps on L with backtracking for the samples in the mask."""
+    """At most `options.newton_steps` Gauss-Newton steps on L for the samples in the mask, see ``kernels/solve.py``."""
     tau, duals, mu = start
     value = lagrangian(system, data, tau, duals, mu)
-    decrement = torch.full_like(mu, torch.inf)
+    decrement, damping = torch.full_like(mu, torch.inf), torch.zeros_like(mu)
     steps = torch.zeros_like(mu, dtype=torch.int64)
     ok, running = torch.ones_like(active), active
     for _ in range(options.newton_steps):
         model = linearise(system, data, tau, duals, mu)
-        factors, factored = factor(system, model.hess, model.jac, mu)
+        hess = model.hess + torch.diag_embed(damping[:, None, None] / system.scale**2)
+        factors, factored = factor(system, hess, model.jac, mu)
         step = substitute(system, factors, model.grad, model.shift, model.jac, mu)
         slope = _slope(system, model, mu, step)
         sound = factored & torch.isfinite(slope)
         ok = ok & (sound | ~running)
         running = running & sound
-        decrement = torch.where(running, -slope, decrement)
+        decrement = torch.where(running, torch.where(damping > 0.0, torch.inf, -slope), decrement)
         steps = steps + running
         running = running & (decrement > options.newton_tolerance**2)
-        searching, length = running, 1.0
-        for _ in range(_LENGTHS_TRIED):
-            if not searching.any():
-                break
-            trial = tau + length * step
-            new = lagrangian(system, data, trial, duals, mu)
-            accepted = searching & (new <= value + _ARMIJO * length * slope)
-            tau, value = _where(accepted, trial, tau), torch.where(accepted, new, value)
-            searching = searching & ~accepted
-            length *= 0.5
-        running = running & ~searching
+        tau, value, length = _search(system, data, Iterate(tau, duals, mu), value, step, slope, running)
+        rounded = (length == 0.0) & (decrement <= ROUNDING * value.abs().clamp(min=1.0))
+        running = running & ~rounded
+        less = torch.where(damping > LEAST_DAMPING, LESS_DAMPING * damping, 0.0)
+        more = (MORE_DAMPING * damping).clamp(min=LEAST_DAMPING)
+        damping = torch.where(length == 1.0, less, torch.where(length < SHORT, more, damping))
         if not running.any():
             break
     return Minimisation(tau, decrement, steps, ok)
@@ -141,7 +164,7 @@ def iterate(system: System, data: Data, start: Iterate, options: SolverOptions) 
         status = torch.where(active & small, Status.CONVERGED, status)
         active = active & ~small
     stuck = (last_mu >= options.penalty_max) & (decrement < options.tolerance)
-    infeasible = stuck & (residual > _INFEASIBLE_AT * options.tolerance) & (residual > _NO_PROGRESS * before)
+    infeasible = stuck & (residual > INFEASIBLE_AT * options.tolerance) & (residual > NO_PROGRESS * before)
     infeasible = infeasible | _bounds_cross(system, data)
     status = torch.where(active, torch.where(infeasible, Status.INFEASIBLE, Status.ITERATING), status)
     return Outcome(

@@ -7,6 +7,17 @@ import numpy as np
 from numba import njit
 
 from deq_mpc_core.solver.arrays import Data, Duals
+from deq_mpc_core.solver.globalisation import (
+    ARMIJO,
+    INFEASIBLE_AT,
+    LEAST_DAMPING,
+    LENGTHS_TRIED,
+    LESS_DAMPING,
+    MORE_DAMPING,
+    NO_PROGRESS,
+    ROUNDING,
+    SHORT,
+)
 
 from .lagrangian import SCALE, lagrangian, linearise, update_multipliers
 from .riccati import factor, substitute, workspace
@@ -15,13 +26,6 @@ from .slot import FASTMATH, NX, NZ
 
 CONVERGED, ITERATING, INFEASIBLE, NUMERICAL_FAILURE = 0, 1, 2, 3
 """Values of ``solver.Status``."""
-
-_ARMIJO = 1e-4
-_LENGTHS_TRIED = 16
-_INFEASIBLE_AT = 100.0
-_NO_PROGRESS = 0.9
-"""A stationary point of L at the largest penalty is called infeasible where its residual is _INFEASIBLE_AT tolerances
-and more than _NO_PROGRESS of the one before the last multiplier update."""
 
 
 @jit
@@ -51,41 +55,54 @@ def _slope(model, mu, step):
 
 
 @jit
+def _search(data, tau, duals, mu, value, slope, work):
+    """Backtracking along work.step into work.trial: (length, L there), or (0, L at tau) if every length is refused."""
+    length = 1.0
+    for _ in range(LENGTHS_TRIED):
+        for t in range(tau.shape[0]):
+            for i in range(NZ):
+                work.trial[t, i] = tau[t, i] + length * work.step[t, i]
+        new = lagrangian(data, work.trial, duals, mu, work.model.vectors)
+        if new <= value + ARMIJO * length * slope:  # False for NaN
+            return length, new
+        length *= 0.5
+    return 0.0, value
+
+
+@jit
 def newton(data, tau, duals, mu, steps, tolerance, work):
-    """At most `steps` Gauss-Newton steps on L with backtracking, in place. Returns (last decrement, steps done, ok)."""
+    """At most `steps` Gauss-Newton steps on L with backtracking, in place.
+
+    Where the valley bends more than a step can follow, the next step is damped (Levenberg-Marquardt). Returns the last
+    decrement, infinite after a damped step, the steps done, and whether all factorisations succeeded.
+    """
     model, riccati, step, trial = work
-    decrement = np.inf
+    decrement, damping = np.inf, 0.0
     value = lagrangian(data, tau, duals, mu, model.vectors)
-    done = 0
-    for _ in range(steps):
+    for done in range(1, steps + 1):
         linearise(data, tau, duals, mu, model)
+        for t in range(tau.shape[0]):
+            for i in range(NZ):
+                model.hess[t, i, i] += damping / (SCALE[i] * SCALE[i])
         if not factor(model.hess, model.jac, mu, riccati):
-            return decrement, done, False
+            return decrement, done - 1, False
         substitute(model.grad, model.shift, model.jac, riccati, model.vectors, step)
         slope = _slope(model, mu, step)
         if not math.isfinite(slope):
-            return decrement, done, False
-        decrement = -slope
-        done += 1
+            return decrement, done - 1, False
+        decrement = np.inf if damping > 0.0 else -slope
         if decrement <= tolerance * tolerance:
-            break
-        length = 1.0
-        new = value
-        accepted = False
-        for _ in range(_LENGTHS_TRIED):
-            for t in range(tau.shape[0]):
-                for i in range(NZ):
-                    trial[t, i] = tau[t, i] + length * step[t, i]
-            new = lagrangian(data, trial, duals, mu, model.vectors)
-            if new <= value + _ARMIJO * length * slope:  # False for NaN
-                accepted = True
-                break
-            length *= 0.5
-        if not accepted:
-            break
-        value = new
-        tau[:, :] = trial
-    return decrement, done, True
+            return decrement, done, True
+        length, value = _search(data, tau, duals, mu, value, slope, work)
+        if length > 0.0:
+            tau[:, :] = trial
+        elif decrement <= ROUNDING * max(1.0, abs(value)):
+            return decrement, done, True
+        if length == 1.0:
+            damping = LESS_DAMPING * damping if damping > LEAST_DAMPING else 0.0
+        elif length < SHORT:
+            damping = max(LEAST_DAMPING, MORE_DAMPING * damping)
+    return decrement, steps, True
 
 
 @jit
@@ -169,7 +186,7 @@ def solve_one(data, tau, duals, penalty, options, out, work):
             out[0] = CONVERGED
             return
     stuck = out[6] >= options.penalty_max and out[3] < options.tolerance
-    stuck = stuck and residual > _INFEASIBLE_AT * options.tolerance and residual > _NO_PROGRESS * before
+    stuck = stuck and residual > INFEASIBLE_AT * options.tolerance and residual > NO_PROGRESS * before
     out[0] = INFEASIBLE if stuck or _bounds_cross(data) else ITERATING
 
 
