@@ -25,7 +25,7 @@ def test_deadline(gap: float, length: float, in_flight: bool, late: bool) -> Non
     statistics.add_step(0.0, 0.001, True, None)
     statistics.add_step(gap * PERIOD, (gap + length) * PERIOD, in_flight, None)
     assert statistics.late is late
-    assert statistics.misses == int(late)
+    assert (statistics.misses, statistics.steps) == (int(late), 1 + in_flight)
 
 
 def test_policy_time() -> None:

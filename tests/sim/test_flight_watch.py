@@ -44,14 +44,16 @@ def test_a_good_flight(measured_velocity: bool) -> None:
     end = fly_across(watch, measured_velocity=measured_velocity)
     assert watch.end is None
     assert watch.fault == "not landed"
-    watch.see_policy(4.0, PolicyTimes(1.0, 2.0, 3.0), 2)
+    watch.see_policy(4.0, PolicyTimes(1.0, 2.0, 3.0))
+    watch.see_deadlines(2, 900)
     land(watch, end)
     assert (watch.end, watch.fault) == ("landed", None)
     verdict = watch.verdict("bag", "flight.png")
     assert verdict.success
     assert verdict.min_clearance_m == pytest.approx(0.25, abs=1e-3)
     assert verdict.time_to_goal_s == pytest.approx(3.46, abs=0.1)  # when it is slow enough
-    assert (verdict.policy_ms, verdict.deadline_misses) == (PolicyTimes(1.0, 2.0, 3.0), 2)
+    assert verdict.policy_ms == PolicyTimes(1.0, 2.0, 3.0)
+    assert (verdict.deadline_misses, verdict.control_steps) == (2, 900)
 
 
 def test_a_goal_reached_just_after_the_controllers_decision_counts() -> None:
@@ -103,8 +105,42 @@ def test_a_collision_fails_the_flight() -> None:
     land(watch, fly_across(watch))
     verdict = watch.verdict(None, None)
     assert (verdict.success, verdict.collisions) == (False, 1)
+    assert verdict.fault == "1 collision"
     assert verdict.min_clearance_m == pytest.approx(-0.15, abs=5e-3)
     assert "collisions: 1" in watch.progress()
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+@pytest.mark.parametrize(
+    ("failure", "busy"), [("no mocap pose", True), ("control steps too late", True), ("tilted too far", False)]
+)
+def test_the_fault_is_what_the_controller_says(failure: str, busy: bool, simulated: bool) -> None:
+    watch = FlightWatch()
+    watch.simulated = simulated
+    take_off(watch)
+    fly_across(watch)
+    watch.see_failure(failure)
+    watch.see_state("FAULT")
+    hint = " (this machine was too busy; close other programs)" if busy and simulated else ""
+    assert watch.verdict(None, None).fault == failure + hint
+
+
+def test_the_fault_has_the_cause_and_what_is_missing() -> None:
+    watch = FlightWatch()
+    take_off(watch)
+    watch.see_state("FLY")
+    watch.see_vehicle(2.0, START, np.zeros(3))
+    watch.see_failure("battery low")
+    land(watch, 3.0)
+    assert watch.fault == "battery low; goal not reached"
+
+
+def test_a_flight_that_is_given_up_says_so() -> None:
+    watch = FlightWatch()
+    take_off(watch)
+    fly_across(watch)
+    watch.stop("interrupted")
+    assert (watch.end, watch.fault) == ("interrupted", "interrupted")
 
 
 @pytest.mark.parametrize("state", ["FAULT", "ESTOP"])
@@ -131,8 +167,7 @@ def test_what_never_flew_is_no_success() -> None:
     assert watch.progress() == "waiting for the controller"
     take_off(watch)
     land(watch, 2.0)
-    assert watch.end == "landed"
-    assert watch.fault == "the policy never flew"
+    assert (watch.end, watch.fault) == ("landed", "the policy never flew")
     assert watch.record().fly is None
 
 
@@ -157,7 +192,7 @@ def test_progress_says_what_matters() -> None:
     take_off(watch)
     watch.see_state("FLY")
     watch.see_vehicle(2.0, np.array([0.0, 0.0, 1.0]), np.zeros(3))
-    watch.see_policy(2.0, PolicyTimes(1.04, 2.06, 3.0), 0)
+    watch.see_policy(2.0, PolicyTimes(1.04, 2.06, 3.0))
     assert watch.progress() == "  2.0 s  FLY   1.50 m to the goal   0.25 m to the nearest sphere  policy p99 2.1 ms"
 
 

@@ -24,7 +24,8 @@ folder = pathlib.Path(values["out"]) / values["name"]
 folder.mkdir()
 print("a word on stdout")
 verdict = {"success": SUCCESS, "collisions": 0, "min_clearance_m": 0.1, "time_to_goal_s": 4.0,
-           "policy_ms": {"p50": 1.0, "p99": 2.0, "max": 3.0}, "deadline_misses": 0,
+           "policy_ms": {"p50": 1.0, "p99": 2.0, "max": 3.0}, "deadline_misses": 0, "control_steps": 900,
+           "fault": None if SUCCESS else "no lift-off",
            "bag": str(folder / "bag"), "picture": str(folder / "flight.png")}
 (folder / "verdict.json").write_text(json.dumps(verdict))
 (folder / "values.json").write_text(json.dumps(values))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from deq_mpc_core.learning.dataset import DatasetConfig, build_dataset
 from deq_mpc_core.learning.sampling import SampleSpec
 from deq_mpc_core.obstacle_cloud import FIELDS, FLOAT32, POINT_STEP, pack_obstacles
 from deq_mpc_sim.flight_folder import read_verdict
+from deq_mpc_sim.recorder_node import TimeLimits
 
 RECORDER = "from deq_mpc_sim.recorder_node import main; main()"
 LATCHED = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
@@ -77,7 +79,8 @@ class FakeFlight(Node):
         self.setpoint.publish(setpoint)
 
     def publish_diagnostics(self) -> None:
-        numbers = {"policy_ms_p50": "1.25", "policy_ms_p99": "2.5", "policy_ms_max": "3.75", "deadline_misses": "1"}
+        numbers = {"policy_ms_p50": "1.25", "policy_ms_p99": "2.5", "policy_ms_max": "3.75"}
+        numbers |= {"deadline_misses": "1", "control_steps": "480"}
         values = [KeyValue(key=key, value=value) for key, value in numbers.items()]
         message = DiagnosticArray(
             status=[DiagnosticStatus(name="other"), DiagnosticStatus(name="policy", values=values)]
@@ -139,7 +142,7 @@ def test_a_flight_leaves_bag_picture_and_verdict(fake: FakeFlight, tmp_path: Pat
     assert verdict["success"]
     assert verdict["min_clearance_m"] == pytest.approx(0.25, abs=0.01)
     assert verdict["policy_ms"] == {"p50": 1.25, "p99": 2.5, "max": 3.75}
-    assert verdict["deadline_misses"] == 1
+    assert (verdict["deadline_misses"], verdict["control_steps"], verdict["fault"]) == (1, 480, None)
     assert "success" in errors.splitlines()[-1]
     with Reader(folder / "bag") as reader:
         counts = {connection.topic: connection.msgcount for connection in reader.connections}
@@ -196,3 +199,32 @@ def test_a_folder_that_holds_a_flight_is_refused(tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr == f"error: {tmp_path / 'one' / 'bag'} exists; move it away or choose another name\n"
+
+
+def test_a_flight_waits_for_its_take_off_and_then_has_its_time() -> None:
+    by_hand, automatic = TimeLimits(inf, 60.0), TimeLimits(30.0, 60.0)
+    for limits in (by_hand, automatic):
+        assert limits.overdue(1000.0, False) is None
+    assert by_hand.overdue(1e9, False) is None
+    assert automatic.overdue(1031.0, False) == "not begun after 30 s"
+    assert by_hand.overdue(1e9 + 1.0, True) is None
+    assert by_hand.overdue(1e9 + 60.0, True) is None
+    assert by_hand.overdue(1e9 + 62.0, True) == "not over 60 s after the take-off"
+
+
+def test_a_flight_by_hand_is_not_given_up_on_the_ground(fake: FakeFlight, tmp_path: Path) -> None:
+    recorder = start_recorder(tmp_path, fake, "start_timeout:=1.0", "timeout:=1.0")
+    fake.state.publish(String(data="READY"))
+    await_line(recorder, "READY")
+    await_line(recorder, "READY")  # two seconds later
+    fake.state.publish(String(data="TAKEOFF"))
+    _, errors = recorder.communicate()
+    assert recorder.returncode == 1
+    assert "not over 1 s after the take-off" in errors.splitlines()[-1]
+
+
+def test_an_automatic_flight_that_does_not_begin_is_given_up(fake: FakeFlight, tmp_path: Path) -> None:
+    recorder = start_recorder(tmp_path, fake, "auto:=true", "start_timeout:=1.0")
+    _, errors = recorder.communicate()
+    assert (recorder.returncode, errors.splitlines()[-1]) == (1, "no flight: not begun after 1 s")
+    assert not list(tmp_path.iterdir())

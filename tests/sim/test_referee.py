@@ -85,19 +85,23 @@ def test_at_the_goal_is_near_and_slow(distance: float, speed: float, angle: floa
 
 
 def test_verdicts_are_json_with_exactly_these_keys() -> None:
-    verdict = Verdict(True, 0, 0.07, 4.2, PolicyTimes(1.2, 2.9, 3.5), 1, "flights/a/bag", "flights/a/flight.png")
+    verdict = Verdict(
+        True, None, 0, 0.07, 4.2, PolicyTimes(1.2, 2.9, 3.5), 1, 900, "flights/a/bag", "flights/a/flight.png"
+    )
     raw = json.loads(verdict.to_json())
     assert list(raw) == [
         "success",
+        "fault",
         "collisions",
         "min_clearance_m",
         "time_to_goal_s",
         "policy_ms",
         "deadline_misses",
+        "control_steps",
         "bag",
         "picture",
     ]
     assert raw["policy_ms"] == {"p50": 1.2, "p99": 2.9, "max": 3.5}
     assert Verdict.from_json(verdict.to_json()) == verdict
     with pytest.raises(ValueError, match="not JSON compliant"):
-        Verdict(False, 0, float("inf"), None, PolicyTimes(), None, None, None).to_json()
+        Verdict(False, "why", 0, float("inf"), None, PolicyTimes(), None, None, None, None).to_json()

@@ -24,7 +24,7 @@ def watch_flight(obstacles: np.ndarray) -> FlightWatch:
     watch.see_state("FLY")
     for i in range(101):
         watch.see_vehicle(0.1 + i / 25, START + i / 100 * (GOAL - START), np.zeros(3))
-        watch.see_policy(0.1 + i / 25, PolicyTimes(1.0, 2.0, 3.0), 0)
+        watch.see_policy(0.1 + i / 25, PolicyTimes(1.0, 2.0, 3.0))
     watch.see_state("LAND")
     watch.see_state("IDLE")
     return watch
@@ -36,7 +36,7 @@ def colours(picture: Path) -> set[str]:
 
 
 def save(watch: FlightWatch, path: Path) -> set[str]:
-    save_report(path, watch.record(), watch.verdict(None, str(path)), watch.fault, "clutter, seed 0")
+    save_report(path, watch.record(), watch.verdict(None, str(path)), "clutter, seed 0")
     return colours(path)
 
 

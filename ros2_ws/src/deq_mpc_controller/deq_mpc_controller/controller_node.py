@@ -212,6 +212,10 @@ class ControllerNode(Node):
         line = f"{before.value if before else 'start'} -> {mode.value}"
         if step.state.failure:
             self.get_logger().error(f"{line}: {step.state.failure}")
+        elif before is Mode.READY and mode is Mode.IDLE:
+            self.get_logger().warning(f"{line}: {step.verdict.reason.value}", throttle_duration_sec=_WARN_PERIOD)
+        elif before is Mode.IDLE and mode is Mode.READY:
+            self.get_logger().info(line, throttle_duration_sec=_WARN_PERIOD)
         else:
             self.get_logger().info(line)
 
@@ -224,6 +228,7 @@ class ControllerNode(Node):
             "policy_ms_p50": f"{p50:.3f}",
             "policy_ms_p99": f"{p99:.3f}",
             "policy_ms_max": f"{largest:.3f}",
+            "control_steps": self._statistics.steps,
             "deadline_misses": self._statistics.misses,
             "solver_status": "" if step.info is None else step.info.status,
             "pose_age_ms": "" if step.estimate is None else f"{1e3 * step.estimate.age:.1f}",
@@ -253,8 +258,7 @@ def _fly(node: ControllerNode, interrupts: Interrupts) -> int:
     return 1 if node.mode in flight.FINAL else 0
 
 
-def _run(interrupts: Interrupts) -> int:
-    node = ControllerNode()
+def _run(node: ControllerNode, interrupts: Interrupts) -> int:
     if not node.link.connect(lambda: interrupts.count > 0):
         return 0
     try:
@@ -267,4 +271,4 @@ def _run(interrupts: Interrupts) -> int:
 
 def main() -> None:
     """Entry point of the node."""
-    run_node(_run)
+    run_node(ControllerNode, _run)

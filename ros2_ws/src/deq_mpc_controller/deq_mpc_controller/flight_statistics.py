@@ -9,12 +9,13 @@ class FlightStatistics:
     """Counts steps; a deadline is missed by a step that starts or ends too late.
 
     Attributes:
-        misses: control steps in flight that missed their deadline.
+        steps: control steps in flight; misses: those that missed their deadline.
         late: whether the last one did.
     """
 
     def __init__(self, period: float) -> None:
         """``period`` [s] of the control."""
+        self.steps = 0
         self.misses = 0
         self.late = False
         self._period = period
@@ -34,6 +35,7 @@ class FlightStatistics:
         gap = 0.0 if self._began is None else began - self._began
         self._began = began
         self.late = in_flight and (gap > 1.5 * self._period or ended - began > self._period)
+        self.steps += in_flight
         self.misses += self.late
         if policy_seconds is not None:
             self._policy_ms.append(1e3 * policy_seconds)

@@ -25,8 +25,8 @@ from deq_mpc_controller.launch_file import Node
 from deq_mpc_core.errors import UserError
 
 POLL_S = 0.05
-PATIENCE_S = ((signal.SIGINT, 5.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
-"""What a node gets on the way out and how long it has after each, as in ROS's launch."""
+PATIENCE_S = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+"""What a node gets on the way out and how long it has after each: to land first, to draw a picture."""
 
 _WORKSPACE_PACKAGES = ("deq_mpc_core", "deq_mpc_controller", "deq_mpc_sim")
 

@@ -31,7 +31,7 @@ class FlightFolder:
 
         self.bag.close()
         verdict = watch.verdict(str(self.path / BAG), str(self.path / PICTURE))
-        save_report(self.path / PICTURE, watch.record(), verdict, watch.fault, caption)
+        save_report(self.path / PICTURE, watch.record(), verdict, caption)
         partial = self.path / f".{VERDICT}.partial"
         partial.write_text(verdict.to_json() + "\n", encoding="utf-8")
         partial.replace(self.path / VERDICT)

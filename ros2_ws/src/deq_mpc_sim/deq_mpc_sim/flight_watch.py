@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deq_mpc_controller.flight import Mode
+from deq_mpc_controller.safety import Reason
 from deq_mpc_sim.referee import PolicyTimes, Referee, Rules, Verdict
 
 Array = NDArray[np.float64]
@@ -20,6 +21,8 @@ LANDING_GRACE = 0.5
 """The beginning of the landing [s] still counts: states and positions come on topics of their own, in any order."""
 MAX_OBSTACLE_AGE = 0.2
 """Obstacles are moved on at their velocity for so long after their message [s]; then they are out of date and stand."""
+FAULTS_OF_A_BUSY_MACHINE = (Reason.POSE.value, Reason.DEADLINE.value)
+"""What ends a simulated flight, whose motion capture never fails, on a machine that does not keep up with real time."""
 VELOCITY_WINDOW = 0.1
 """Without a measured velocity, it is the mean over this time [s]: 1 mm of noise makes 0.01 m/s."""
 
@@ -66,6 +69,8 @@ class FlightWatch:
     """Follows one flight from the ground to the ground. Times are seconds on one clock, the header stamps'."""
 
     def __init__(self, rules: Rules | None = None) -> None:
+        self.simulated = False
+        """Whether the vehicle is a simulated one."""
         self.state: str | None = None
         self.end: str | None = None
         """How the flight ended; None while it goes on."""
@@ -77,10 +82,12 @@ class FlightWatch:
         self._spheres: Array = np.zeros((0, 7))
         self._sphere_clearance: Array = np.zeros(0)
         self._landed = False
+        self._cause = ""
         self._flown_until = float("-inf")
         self._left_ground = False
         self._policy_times = PolicyTimes()
         self._deadline_misses: int | None = None
+        self._control_steps: int | None = None
         self._track = _Track()
         self._recent: deque[tuple[float, Array]] = deque()
 
@@ -107,9 +114,23 @@ class FlightWatch:
             self._landed = before == LANDING
             self.end = "landed" if self._landed else f"from {before} to {LANDED} without landing"
 
-    def see_policy(self, t: float, times: PolicyTimes, deadline_misses: int | None) -> None:
-        """The controller's running statistics."""
-        self._policy_times, self._deadline_misses = times, deadline_misses
+    def see_failure(self, failure: str) -> None:
+        """Why the controller gave the flight up, in its words."""
+        hint = " (this machine was too busy; close other programs)"
+        self._cause = failure + (hint if self.simulated and failure in FAULTS_OF_A_BUSY_MACHINE else "")
+
+    def stop(self, reason: str) -> None:
+        """The recorder gives the flight up."""
+        self.end = self.end or reason
+        self._cause = self._cause or reason
+
+    def see_deadlines(self, misses: int, steps: int) -> None:
+        """How many of the control ``steps`` in flight missed their deadline."""
+        self._deadline_misses, self._control_steps = misses, steps
+
+    def see_policy(self, t: float, times: PolicyTimes) -> None:
+        """Running statistics of the policy's computing time."""
+        self._policy_times = times
         if times.p50 is not None and times.p99 is not None and times.max is not None:
             self._track.policy_t.append(t)
             self._track.policy_ms.append((times.p50, times.p99, times.max))
@@ -162,13 +183,18 @@ class FlightWatch:
         return self._left_ground
 
     @property
+    def cause(self) -> str:
+        """What ended the flight, if it was not a landing after all went well; "" if it was, or nothing has yet."""
+        return self._cause or ("" if self._landed else self.end or "")
+
+    @property
     def fault(self) -> str | None:
-        """Why the flight is no success so far, None if it is one."""
-        if self._referee is None:
-            return self.end if self.end and not self._landed else "the policy never flew"
-        if self._referee.fault is None and not self._landed:
-            return self.end or "not landed"
-        return self._referee.fault
+        """Why the flight is no success so far, None if it is one: what ended it, then what it lacks."""
+        outcome = "the policy never flew" if self._referee is None else self._referee.fault
+        reasons = [reason for reason in (self.cause, outcome) if reason]
+        if not reasons and not self._landed:
+            return "not landed"
+        return "; ".join(reasons) or None
 
     def progress(self) -> str:
         """One line on where the flight is."""
@@ -191,11 +217,13 @@ class FlightWatch:
         referee = self._referee
         return Verdict(
             success=self.fault is None,
+            fault=self.fault,
             collisions=referee.collisions if referee else 0,
             min_clearance_m=round(referee.min_clearance, 4) if referee and np.isfinite(referee.min_clearance) else None,
             time_to_goal_s=round(referee.time_to_goal, 3) if referee and referee.time_to_goal is not None else None,
             policy_ms=self._policy_times,
             deadline_misses=self._deadline_misses,
+            control_steps=self._control_steps,
             bag=bag,
             picture=picture,
         )

@@ -47,6 +47,8 @@ RECORDER_NODE = (
     Parameter("seed", 0, "of the scene, for name and caption", low=0),
     Parameter("scene", "clutter", "how the obstacles are placed, for name and caption", choices=get_args(Kind)),
     Parameter("obstacles", "static", "how they move, for name and caption", choices=get_args(Motion)),
-    Parameter("timeout", 120.0, "a flight that is not over by then is given up [s]", low=1.0, high=3600.0),
+    Parameter("auto", False, "whether the flight begins by itself; if not, the recorder waits for it for ever"),
+    Parameter("start_timeout", 180.0, "an automatic flight that has not begun by then is given up [s]", low=1.0),
+    Parameter("timeout", 600.0, "a flight that is not over so long after its take-off is given up [s]", low=1.0),
 )
 """Parameters of the recorder node."""

@@ -124,8 +124,7 @@ def _at_rest(obstacles: Array) -> Array:
     return resting
 
 
-def _run(interrupts: Interrupts) -> int:
-    node = ObstacleNode()
+def _run(node: ObstacleNode, interrupts: Interrupts) -> int:
     executor = low_latency_executor()
     executor.add_node(node)
     due = time.monotonic()
@@ -139,4 +138,4 @@ def _run(interrupts: Interrupts) -> int:
 
 def main() -> None:
     """Entry point of the node."""
-    run_node(_run)
+    run_node(ObstacleNode, _run)

@@ -76,13 +76,12 @@ class RecorderNode(Node):
     def __init__(self) -> None:
         super().__init__("recorder_node")
         value = declare_parameters(self, RECORDER_NODE)
-        self.timeout: float = value["timeout"]
+        self.limits = TimeLimits(value["start_timeout"] if value["auto"] else math.inf, value["timeout"])
         self.caption = f"{value['scene']}, {value['obstacles']}, seed {value['seed']}, policy {value['policy']}"
         stamp = time.strftime("%Y%m%d-%H%M%S")
         name = value["name"] or f"{stamp}-{value['scene']}-{value['obstacles']}-seed{value['seed']}"
         self.folder = FlightFolder(Path(value["out"]) / name)
         self.watch = FlightWatch()
-        self._has_truth = False
         for topic in self._topics():
             self._record(topic._replace(name=topic.name.format(cf=value["robot"])))
 
@@ -111,11 +110,11 @@ class RecorderNode(Node):
         self.create_subscription(topic.type, topic.name, receive, topic.qos, raw=True)
 
     def _see_pose(self, message: PoseStamped) -> None:
-        if not self._has_truth:  # a real flight has the motion capture's word alone
+        if not self.watch.simulated:  # a real flight has the motion capture's word alone
             self.watch.see_vehicle(seconds(message.header.stamp), vector(message.pose.position))
 
     def _see_truth(self, message: Odometry) -> None:
-        self._has_truth = True
+        self.watch.simulated = True
         pos, vel = vector(message.pose.pose.position), vector(message.twist.twist.linear)
         self.watch.see_vehicle(seconds(message.header.stamp), pos, vel)
 
@@ -135,8 +134,31 @@ class RecorderNode(Node):
         values = {entry.key: entry.value for status in message.status for entry in status.values}
         if "policy_ms_p50" in values:
             times = PolicyTimes(*(_number(values, f"policy_ms_{name}") for name in ("p50", "p99", "max")))
-            misses = _number(values, "deadline_misses")
-            self.watch.see_policy(seconds(message.header.stamp), times, None if misses is None else int(misses))
+            self.watch.see_policy(seconds(message.header.stamp), times)
+        if "control_steps" in values:
+            self.watch.see_deadlines(int(values["deadline_misses"]), int(values["control_steps"]))
+        if values.get("failure"):
+            self.watch.see_failure(values["failure"])
+
+
+class TimeLimits:
+    """How long a flight may take to begin, and from its take-off to its end [s]."""
+
+    def __init__(self, to_begin: float, to_end: float) -> None:
+        self._to_begin, self._to_end = to_begin, to_end
+        self._waiting_since: float | None = None
+        self._flying_since: float | None = None
+
+    def overdue(self, now: float, took_off: bool) -> str | None:
+        """What has taken too long at ``now`` [s], None if nothing has."""
+        if self._waiting_since is None:
+            self._waiting_since = now
+        if not took_off:
+            return f"not begun after {self._to_begin:g} s" if now - self._waiting_since > self._to_begin else None
+        if self._flying_since is None:
+            self._flying_since = now
+        too_long = now - self._flying_since > self._to_end
+        return f"not over {self._to_end:g} s after the take-off" if too_long else None
 
 
 class _Progress:
@@ -159,38 +181,31 @@ class _Progress:
         sys.stderr.flush()
 
 
-def _spin(node: RecorderNode, progress: _Progress, interrupts: Interrupts) -> str:
-    """Record until the flight is over; gives the reason."""
+def _spin(node: RecorderNode, progress: _Progress, interrupts: Interrupts) -> None:
+    """Record until the flight is over, or is given up."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    began = time.monotonic()
-    reason = None
-    while reason is None:
+    while node.watch.end is None:
         executor.spin_once(timeout_sec=SPIN_S)
         progress.show(node.watch)
-        if interrupts.count:
-            reason = "interrupted"
-        elif time.monotonic() - began > node.timeout:
-            reason = f"not over after {node.timeout:g} s"
-        else:
-            reason = node.watch.end
+        overdue = node.limits.overdue(time.monotonic(), node.watch.took_off)
+        if interrupts.count or overdue:
+            node.watch.stop(overdue or "interrupted")
     end = time.monotonic() + LINGER_S
     while (left := end - time.monotonic()) > 0.0:
         executor.spin_once(timeout_sec=left)
-    return reason
 
 
-def _run(interrupts: Interrupts) -> int:
-    node = RecorderNode()
+def _run(node: RecorderNode, interrupts: Interrupts) -> int:
     progress = _Progress()
     try:
-        reason = _spin(node, progress, interrupts)
+        _spin(node, progress, interrupts)
     except BaseException:
         node.folder.discard()
         raise
     if not node.watch.took_off:
         node.folder.discard()
-        progress.say(f"no flight: {reason}")
+        progress.say(f"no flight: {node.watch.cause}")
         return 1
     verdict = node.folder.keep(node.watch, node.caption)
     progress.say(f"{node.watch.progress()}  {node.watch.fault or 'success'}  {node.folder.path}")
@@ -199,4 +214,4 @@ def _run(interrupts: Interrupts) -> int:
 
 def main() -> None:
     """Entry point of the node."""
-    run_node(_run)
+    run_node(RecorderNode, _run)

@@ -132,14 +132,25 @@ class PolicyTimes:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a flight is worth, with the paths of its evidence. None is unknown or, for the time to goal, never."""
+    """What a flight is worth, with the paths of its evidence. None is unknown or, for the time to goal, never.
+
+    Attributes:
+        success: whether it reached the goal without a collision and landed; fault: why not, None if it did.
+        collisions: how often the centre came to lie inside the spheres; min_clearance_m: to the nearest of them [m].
+        time_to_goal_s: from the policy's first step to the goal [s].
+        policy_ms: computing time of a policy step [ms].
+        deadline_misses: control steps that came or took too long; control_steps: how many there were in flight.
+        bag, picture: paths.
+    """
 
     success: bool
+    fault: str | None
     collisions: int
     min_clearance_m: float | None
     time_to_goal_s: float | None
     policy_ms: PolicyTimes
     deadline_misses: int | None
+    control_steps: int | None
     bag: str | None
     picture: str | None
 

@@ -34,17 +34,17 @@ ARROW_SECONDS = 0.4
 LINE_WIDTH = 1.6
 
 
-def save_report(path: Path, record: FlightRecord, verdict: Verdict, fault: str | None, caption: str) -> None:
+def save_report(path: Path, record: FlightRecord, verdict: Verdict, caption: str) -> None:
     """Draw the flight as a PNG; the file appears whole or not at all.
 
     Args:
         path: of the picture.
-        record, verdict: the flight. fault: why it is no success, None if it is.
+        record, verdict: the flight.
         caption: what was flown, e.g. scene, seed and policy.
     """
     figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    _draw_heading(figure, verdict, fault, caption)
+    _draw_heading(figure, verdict, caption)
     _draw_map(_place(figure, 0.7, 3.55, MAP_WIDTH, MAP_WIDTH), record, 0, 1)
     _draw_map(_place(figure, 0.7, 0.6, MAP_WIDTH, 0.46 * MAP_WIDTH), record, _lengthwise(record), 2)
     _draw_clearance(_place(figure, 6.3, 4.75, 5.2, 3.53), record)
@@ -70,7 +70,8 @@ def _lengthwise(record: FlightRecord) -> int:
     return int(np.abs(record.goal - record.pos[0])[:2].argmax())
 
 
-def _draw_heading(figure: Figure, verdict: Verdict, fault: str | None, caption: str) -> None:
+def _draw_heading(figure: Figure, verdict: Verdict, caption: str) -> None:
+    fault = verdict.fault
     axes = _place(figure, 0.7, 8.7, 10.8, 1.15)
     axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0))
     axes.axis("off")

@@ -166,8 +166,7 @@ def rewind(truth: Truth, t: float) -> tuple[Array, Array]:
     return truth.pos - back * truth.vel, quat / np.linalg.norm(quat)
 
 
-def _run(interrupts: Interrupts) -> int:
-    node = WorldNode()
+def _run(node: WorldNode, interrupts: Interrupts) -> int:
     executor = low_latency_executor()
     executor.add_node(node)
     with node.server as server:
@@ -182,4 +181,4 @@ def _run(interrupts: Interrupts) -> int:
 
 def main() -> None:
     """Entry point of the node."""
-    run_node(_run)
+    run_node(WorldNode, _run)
