@@ -11,7 +11,10 @@ from deq_mpc_core.features.config import FeatureConfig
 
 
 class FixedPointConfig(Config):
-    """Anderson acceleration and the gradient through its result; see ``networks/fixed_point.py``."""
+    """Anderson acceleration and the gradient through its result; see ``networks/fixed_point.py``.
+
+    engine: what finds the fixed point, see ``networks/compiled_fixed_point.py``; the gradient is torch's with either.
+    """
 
     memory: int = Field(ge=1)
     mixing: float = Field(gt=0, le=1)
@@ -20,6 +23,7 @@ class FixedPointConfig(Config):
     regularisation: float = Field(gt=0)
     gradient: Literal["phantom", "implicit"]
     phantom_steps: int = Field(ge=1)
+    engine: Literal["torch", "compiled"] = "torch"
 
 
 class CoreConfig(Config):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from deq_mpc_core.networks.compiled_fixed_point import CompiledFixedPoint
 from deq_mpc_core.networks.config import CoreConfig, FixedPointConfig
 from deq_mpc_core.networks.fixed_point import (
     FixedPoint,
@@ -69,11 +70,16 @@ class Equilibrium(nn.Module):
         super().__init__()
         self.block = EquilibriumBlock(hidden, groups)
         self.config = config
+        self._compiled = CompiledFixedPoint(groups, config) if config.engine == "compiled" else None
+
+    def _find(self, injection: Tensor, start: Tensor) -> FixedPoint:
+        if self._compiled is not None:
+            return self._compiled.solve(dict(self.block.named_parameters()), injection, start)
+        return solve_anderson(lambda value: self.block(value, injection), start, self.config)
 
     def forward(self, injection: Tensor, z: Tensor) -> tuple[Tensor, FixedPoint]:
         """Hidden (B, T, H) with its gradient, and the fixed point found from the start z, without."""
-        constant = injection.detach()
-        solution = solve_anderson(lambda value: self.block(value, constant), z.detach(), self.config)
+        solution = self._find(injection.detach(), z.detach())
         if not torch.is_grad_enabled():
             return solution.z, solution
         if self.config.gradient == "implicit":

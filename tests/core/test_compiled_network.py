@@ -1,0 +1,115 @@
+"""The compiled fixed point that trains and serves: torch's answer, a sample's own bits, weights that are up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from deq_mpc_core.config import parse_config
+from deq_mpc_core.learning.regulation import load_imitation
+from deq_mpc_core.networks import compiled_fixed_point
+from deq_mpc_core.networks.config import CoreConfig
+from deq_mpc_core.networks.cores import Equilibrium, build_core
+from deq_mpc_core.networks.fixed_point import FixedPoint
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Problem:
+    injection: Tensor
+    start: Tensor
+
+    def of(self, index: object) -> Problem:
+        return Problem(self.injection[index], self.start[index])
+
+    def solved_by(self, core: Equilibrium) -> FixedPoint:
+        with torch.no_grad():
+            return core(self.injection, self.start)[1]
+
+
+def core(engine: str, **fixed_point: object) -> Equilibrium:
+    """The same weights whatever the engine; 32 channels."""
+    raw = load_imitation().network.model_dump(mode="json") | {"hidden": 32}
+    raw["fixed_point"] |= {"engine": engine} | fixed_point
+    torch.manual_seed(5)
+    built = build_core(parse_config(raw, CoreConfig, "test"))
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    return built
+
+
+def problem(batch: int = 9, horizon: int = 5) -> Problem:
+    """Starts between far and near: samples that take different numbers of steps."""
+    generator = torch.Generator().manual_seed(1)
+    injection = torch.randn(batch, horizon, 32, generator=generator)
+    z_star = Problem(injection, torch.zeros_like(injection)).solved_by(core("torch", max_steps=50, tolerance=1e-6)).z
+    distance = torch.linspace(0.0, 1.0, batch)[:, None, None]
+    return Problem(injection, z_star + distance * torch.randn(z_star.shape, generator=generator))
+
+
+@pytest.mark.parametrize("horizon", [1, 4, 5, 16])
+def test_compiled_equals_torch(horizon: int) -> None:
+    case = problem(horizon=horizon)
+    ours, reference = (case.solved_by(core(engine)) for engine in ("compiled", "torch"))
+    assert torch.equal(ours.steps, reference.steps)
+    assert horizon == 1 or len(ours.steps.unique()) > 1
+    torch.testing.assert_close(ours.z, reference.z, atol=1e-4, rtol=0.0)
+    torch.testing.assert_close(ours.residual, reference.residual, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_sample_has_the_same_bits_alone_in_any_company_and_on_any_threads(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled_fixed_point, "available_threads", lambda: threads)
+    case, solver = problem(), core("compiled")
+    together = case.solved_by(solver)
+    for b in range(len(case.start)):
+        alone = case.of(slice(b, b + 1)).solved_by(solver)
+        for mine, other in zip(alone, together, strict=True):
+            assert torch.equal(mine[0], other[b])
+    order = torch.randperm(len(case.start))
+    shuffled = case.of(order).solved_by(solver)
+    for mine, other in zip(shuffled, together, strict=True):
+        assert torch.equal(mine, other[order])
+
+
+def test_a_sample_that_is_nan_says_so_and_harms_no_other() -> None:
+    case, solver = problem(), core("compiled")
+    expected = case.solved_by(solver)
+    case.injection[1, 2, 3] = torch.nan
+    found = case.solved_by(solver)
+    assert found.z[1].isnan().any()
+    assert found.residual[1].isnan()
+    others = [0, *range(2, len(case.start))]
+    assert torch.equal(found.z[others], expected.z[others])
+
+
+def test_an_optimiser_step_or_loaded_weights_reach_the_kernels() -> None:
+    case, solver = problem(), core("compiled")
+    before = case.solved_by(solver).z
+    saved = {name: value.clone() for name, value in solver.state_dict().items()}
+    solver(case.injection, case.start)[0].square().sum().backward()
+    torch.optim.Adam(solver.parameters(), lr=0.1).step()
+    moved = case.solved_by(solver).z
+    assert (moved - before).abs().max() > 1e-2
+    solver.load_state_dict(saved)
+    assert torch.equal(case.solved_by(solver).z, before)
+
+
+def test_another_type_is_refused_with_advice() -> None:
+    case = problem()
+    with pytest.raises(ValueError, match="engine: torch"):
+        core("compiled").double()(case.injection.double(), case.start.double())
