@@ -15,6 +15,7 @@ from deq_mpc_core.learning.dataset import Dataset
 from deq_mpc_core.learning.sampling import SampleSpec
 from deq_mpc_core.models.crazyflie import hover_thrust
 from deq_mpc_core.networks.waypoints import WaypointNetwork
+from deq_mpc_core.obstacles import move
 from deq_mpc_core.policy.config import PolicyConfig, load_policy_config
 from deq_mpc_core.policy.interface import Observation
 
@@ -69,8 +70,7 @@ def observation(t: float = 0.0, count: int = 6, **changes: Any) -> Observation:
     """On the way across the arena, turned and tilted, among spheres that have moved since time 0."""
     x = hover((-1.5 + 0.6 * t, 0.2, 1.0), (0.6, -0.1, 0.05), yaw=0.4)
     x[6:8] = 0.05, -0.08
-    obstacles = moving_spheres(count)
-    obstacles[:, :3] += t * obstacles[:, 4:7]
+    obstacles = move(moving_spheres(count), t)
     return Observation(**{"t": t, "x": x, "goal": np.array([1.5, -0.3, 1.1]), "obstacles": obstacles, **changes})
 
 

@@ -19,6 +19,7 @@ from deq_mpc_controller.flight import FlightInputs, FlightState, Mode, Reference
 from deq_mpc_controller.settings import ControllerConfig
 from deq_mpc_controller.vehicle_io import NO_COMMAND, Setpoint, SetpointKind, VehicleStatus
 from deq_mpc_core.models import crazyflie as cf
+from deq_mpc_core.obstacles import extrapolate
 from deq_mpc_core.policy.interface import Command, Observation, Policy, PolicyInfo, PolicyState
 from deq_mpc_core.solver.solution import Status
 
@@ -28,8 +29,6 @@ _LEVEL_GAIN = 4.0
 """Blind descent: vertical acceleration per error of the vertical speed [1/s]."""
 _FLOOR_MARGIN = 0.5
 """How far below the take-off height the fence of take-off and landing reaches [m]."""
-_MAX_OBSTACLE_AGE = 0.2
-"""Obstacles are moved on at their velocity for so long after their message [s]; then they are out of date and stand."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,7 @@ class Surroundings:
 
     def obstacles_at(self, t: float) -> Array:
         """The obstacles (K, 7) at ``t``: straight on from their message."""
-        age = min(max(t - self.obstacles_stamp, 0.0), _MAX_OBSTACLE_AGE)
-        obstacles = self.obstacles.copy()
-        obstacles[:, :3] += age * obstacles[:, 4:7]
-        return obstacles
+        return extrapolate(self.obstacles, t - self.obstacles_stamp)
 
 
 @dataclass(frozen=True)

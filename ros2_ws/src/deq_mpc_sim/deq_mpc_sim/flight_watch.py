@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deq_mpc_controller.flight import Mode
 from deq_mpc_controller.safety import Reason
+from deq_mpc_core.obstacles import extrapolate
 from deq_mpc_sim.referee import PolicyTimes, Referee, Rules, Verdict
 
 Array = NDArray[np.float64]
@@ -19,8 +20,6 @@ FAILED = (Mode.FAULT.value, Mode.ESTOP.value)
 ON_GROUND = (Mode.IDLE.value, Mode.READY.value, Mode.ARMED.value)
 LANDING_GRACE = 0.5
 """The beginning of the landing [s] still counts: states and positions come on topics of their own, in any order."""
-MAX_OBSTACLE_AGE = 0.2
-"""Obstacles are moved on at their velocity for so long after their message [s]; then they are out of date and stand."""
 FAULTS_OF_A_BUSY_MACHINE = (Reason.POSE.value, Reason.DEADLINE.value)
 """What ends a simulated flight, whose motion capture never fails, on a machine that does not keep up with real time."""
 VELOCITY_WINDOW = 0.1
@@ -146,7 +145,7 @@ class FlightWatch:
             self._recent.popleft()
         if self._counts(t) and self._goal is not None:
             self._referee = self._referee or Referee(self._goal, self._rules)
-            obstacles = self._obstacles_at(t)
+            obstacles = extrapolate(self._obstacles, t - self._obstacles_t)
             self._referee.observe(t, pos, self._mean_velocity() if vel is None else vel, obstacles)
             self._note_clearances(t, pos, obstacles)
             self._track.flown.append(t)
@@ -161,12 +160,6 @@ class FlightWatch:
     def _mean_velocity(self) -> Array:
         (t0, p0), (t1, p1) = self._recent[0], self._recent[-1]
         return (p1 - p0) / (t1 - t0) if t1 > t0 else np.full(3, np.inf)
-
-    def _obstacles_at(self, t: float) -> Array:
-        age = float(np.clip(t - self._obstacles_t, 0.0, MAX_OBSTACLE_AGE))
-        moved = self._obstacles.copy()
-        moved[:, 0:3] += age * moved[:, 4:7]
-        return moved
 
     def _note_clearances(self, t: float, pos: Array, obstacles: Array) -> None:
         each = np.linalg.norm(obstacles[:, 0:3] - pos, axis=1) - obstacles[:, 3]

@@ -25,6 +25,7 @@ from deq_mpc_core.learning.bags import FlightLog, Topics, read_flights
 from deq_mpc_core.learning.dataset import DatasetConfig
 from deq_mpc_core.learning.sampling import obstacles_at, pose_part
 from deq_mpc_core.learning.track import fit_local_polynomial
+from deq_mpc_core.obstacles import centres_at
 from deq_mpc_sim.bag_writer import FlightBagWriter
 
 Array = NDArray[np.float64]
@@ -95,8 +96,8 @@ def _plan_flight(log: FlightLog, window: float) -> list[Plan]:
 
 def enters_sphere(plan: Plan, obstacles: Array) -> bool:
     """Whether a knot lies inside a sphere that has moved on at its velocity. obstacles: (K, 7) at the plan's start."""
-    elapsed = plan.dt * np.arange(len(plan.states))
-    centres = obstacles[:, :3] + elapsed[:, None, None] * obstacles[:, 4:7]
+    elapsed = plan.dt * np.arange(len(plan.states), dtype=np.float64)
+    centres = centres_at(obstacles, elapsed)
     distance = np.linalg.norm(plan.states[:, None, :3] - centres, axis=2)
     return bool(np.any(distance < obstacles[:, 3]))
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from deq_mpc_core.config import Config, load_config
 from deq_mpc_core.expert.grid import Grid, PathField, path_field
 from deq_mpc_core.models.point_mass import NU, NX, point_mass_model
+from deq_mpc_core.obstacles import move
 from deq_mpc_core.policy.interface import Array
 from deq_mpc_core.policy.mpc import MpcConfig, load_mpc_config, predict_centres
 from deq_mpc_core.solver.arrays import Data
@@ -125,7 +126,7 @@ class Planner:
         looks = c.lookahead if moving else (0.0,)
         references = []
         for look in looks:
-            field = self._field(goal, obstacles[:, :3] + look * obstacles[:, 4:7], obstacles[:, 3], box)
+            field = self._field(goal, move(obstacles, look)[:, :3], obstacles[:, 3], box)
             references.append(follow_path(field.path(state[:3]), c.horizon, c.dt, c.speed, c.approach_rate))
         data = self._problem(state, np.array(references), obstacles, box)
         start = cold_state(data, c.solver.penalty_init)

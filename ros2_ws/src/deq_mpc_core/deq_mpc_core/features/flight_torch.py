@@ -14,6 +14,7 @@ from torch import Tensor
 from deq_mpc_core.features.config import FeatureConfig
 from deq_mpc_core.features.dimensions import NEAREST
 from deq_mpc_core.features.flight import scan_directions
+from deq_mpc_core.obstacles import centres_at
 
 _TINY = 1e-12
 
@@ -156,7 +157,7 @@ def describe_knots(
     yaw = x[:, 8, None]
     own_vel = rotate_to_yaw_frame(states[..., 3:6], yaw)
     time = dt * torch.arange(horizon, dtype=states.dtype, device=states.device)
-    centres = obstacles[:, None, :, 0:3] + time[:, None, None] * obstacles[:, None, :, 4:7]
+    centres = centres_at(obstacles, time)
     offset = centres - states[:, :, None, 0:3]
     surface = _norm(offset)[..., 0] - obstacles[:, None, :, 3]
     surface = torch.where(mask[:, None], surface, torch.inf)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deq_mpc_core.learning.dataset import Dataset
+from deq_mpc_core.obstacles import move
 from deq_mpc_core.policy.flight_task import Scenario
 
 Array = NDArray[np.float64]
@@ -97,8 +98,7 @@ class Batches:
         mask = torch.from_numpy(np.arange(obstacles.shape[1]) < count[:, None])
         scenarios = []
         for step in range(steps + 1):
-            now = obstacles.copy()
-            now[..., 0:3] += step * period * now[..., 4:7]
+            now = move(obstacles, step * period)
             scenarios.append(
                 Scenario(torch.from_numpy(x[:, step]), torch.from_numpy(goal), torch.from_numpy(now), mask)
             )

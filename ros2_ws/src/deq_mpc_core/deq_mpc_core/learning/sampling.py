@@ -22,6 +22,7 @@ from deq_mpc_core.config import Config, in_unit
 from deq_mpc_core.learning.bag_report import BagReport
 from deq_mpc_core.learning.bags import FlightLog, Second, Series, Span
 from deq_mpc_core.learning.track import Motion, Track, interpolate_motion
+from deq_mpc_core.obstacles import move
 
 Array = NDArray[np.float64]
 Metre = Annotated[float, in_unit("m")]
@@ -160,12 +161,9 @@ def obstacles_at(log: FlightLog, t: Array) -> tuple[tuple[Array, ...], NDArray[n
     first = log.clouds[latest[0]]
     if all(np.array_equal(cloud, first) and not cloud[:, 4:7].any() for cloud in (log.clouds[i] for i in set(latest))):
         return (first,), np.zeros(len(t), np.int32)
-    sets = []
-    for i, age in zip(latest, t - log.cloud_t[latest], strict=True):
-        moved = log.clouds[i].copy()
-        moved[:, 0:3] += age * moved[:, 4:7]
-        sets.append(moved)
-    return tuple(sets), np.arange(len(t), dtype=np.int32)
+    ages = t - log.cloud_t[latest]
+    sets = tuple(move(log.clouds[i], age) for i, age in zip(latest, ages, strict=True))
+    return sets, np.arange(len(t), dtype=np.int32)
 
 
 def pose_part(pose: Series, span: Span) -> Series:
