@@ -145,6 +145,8 @@ def test_a_whole_flight(watcher: Watcher, nodes: Nodes) -> None:
     wait_for(watcher, nodes, lambda: watcher.diagnostics["flight_state"] == "READY")
     assert 0.0 < float(watcher.diagnostics["policy_ms_p50"]) <= float(watcher.diagnostics["policy_ms_max"])
     assert int(watcher.diagnostics["poses_accepted"]) > 500
+    assert int(watcher.diagnostics["scheduler_stalls"]) <= int(watcher.diagnostics["deadline_misses"])
+    assert float(watcher.diagnostics["memory_mb"]) > 10.0
     assert watcher.diagnostics["poses_jump"] == "0"
     assert watcher.diagnostics["failure"] == ""
     assert [nodes.stop(module) for module in (CONTROLLER, OBSTACLES, WORLD)] == [0, 0, 0]

@@ -27,6 +27,7 @@ from deq_mpc_controller.flight_statistics import FlightStatistics
 from deq_mpc_controller.link import CrazyflieLink
 from deq_mpc_controller.node_parameters import CONTROLLER_NODE
 from deq_mpc_controller.pilot import Pilot, Step, Surroundings
+from deq_mpc_controller.process import ThreadClock, resident_memory
 from deq_mpc_controller.ros_messages import LATCHED, LATEST, RELIABLE, STATES
 from deq_mpc_controller.ros_node import Interrupts, declare_parameters, low_latency_executor, run_node, spin_until
 from deq_mpc_controller.safety import Action
@@ -57,6 +58,7 @@ class ControllerNode(Node):
         link_config = controller_config().link.model_copy(update={"connect_time": value["connect_time"]})
         self.link = CrazyflieLink(value["uri"], thrust_map, link_config)
         self._statistics = FlightStatistics(self.period)
+        self._thread_clock = ThreadClock()
         self._world = Surroundings()
         self._goal: np.ndarray | None = None
         self._obstacles_known = False
@@ -77,7 +79,7 @@ class ControllerNode(Node):
 
     def control_step(self) -> None:
         """Read, decide, send; then publish."""
-        began = time.monotonic()
+        began = self._thread_clock.now()
         step = self._pilot.step(
             self._now(), self._surroundings(), self.link.status(), frozenset(self._requests), self._statistics.late
         )
@@ -85,7 +87,7 @@ class ControllerNode(Node):
         self._requests.clear()
         policy_seconds = step.policy_seconds if step.source is Source.POLICY else None
         in_flight = step.state.mode in flight.IN_FLIGHT
-        self._statistics.add_step(began, time.monotonic(), in_flight, policy_seconds)
+        self._statistics.add_step(began, self._thread_clock.now(), in_flight, policy_seconds)
         self._publish(step)
         self._count += 1
 
@@ -221,7 +223,7 @@ class ControllerNode(Node):
 
     def _publish_diagnostics(self, step: Step) -> None:
         p50, p99, largest = self._statistics.policy_ms()
-        vehicle = self.link.status()
+        vehicle, memory = self.link.status(), resident_memory()
         values: dict[str, object] = {
             "flight_state": step.state.mode.value,
             "failure": step.state.failure,
@@ -230,6 +232,8 @@ class ControllerNode(Node):
             "policy_ms_max": f"{largest:.3f}",
             "control_steps": self._statistics.steps,
             "deadline_misses": self._statistics.misses,
+            "scheduler_stalls": self._statistics.stalls,
+            "memory_mb": "" if memory is None else f"{memory:.2f}",
             "solver_status": "" if step.info is None else step.info.status,
             "pose_age_ms": "" if step.estimate is None else f"{1e3 * step.estimate.age:.1f}",
             "disturbance": "" if step.estimate is None else " ".join(f"{d:.3f}" for d in step.estimate.disturbance),
