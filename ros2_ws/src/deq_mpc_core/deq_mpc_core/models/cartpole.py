@@ -14,7 +14,6 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from deq_mpc_core.models.constants import model_constants
@@ -33,6 +32,8 @@ def nominal_params() -> NDArray[np.float64]:
 @cache
 def cartpole_model() -> Model:
     """The symbolic model: x = (s, theta, s_d, theta_d), u = F [N]."""
+    import sympy as sp
+
     x = sp.symbols("s theta s_d theta_d", real=True)
     force = sp.Symbol("F", real=True)
     p = sp.symbols("M m l I g", positive=True)

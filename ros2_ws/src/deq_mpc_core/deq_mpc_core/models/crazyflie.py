@@ -16,7 +16,6 @@ from functools import cache
 from typing import Annotated
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from deq_mpc_core.config import Config, in_unit, load_config
@@ -73,6 +72,8 @@ def hover_thrust(params: NDArray[np.float64] | None = None) -> float:
 @cache
 def crazyflie_model() -> Model:
     """The symbolic model, nx = 13, nu = 4."""
+    import sympy as sp
+
     x = sp.symbols("px py pz vx vy vz roll pitch yaw roll_d pitch_d yaw_d T", real=True)
     u = sp.symbols("roll_cmd pitch_cmd yaw_rate_cmd T_cmd", real=True)
     p = sp.symbols("m k a b c tau_yaw tau_T d_xy d_z g dist_x dist_y dist_z", real=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import sympy as sp
+if TYPE_CHECKING:
+    import sympy as sp
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Model:
     position: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        import sympy as sp
+
         if len(self.xdot) != len(self.x) or len(self.x_scale) != len(self.x) or len(self.u_scale) != len(self.u):
             raise ValueError(f"model {self.name}: xdot and x_scale need {len(self.x)} entries, u_scale {len(self.u)}")
         if len(self.position) not in (0, 3):

@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from deq_mpc_core.models.constants import model_constants
@@ -28,6 +27,8 @@ def nominal_params() -> NDArray[np.float64]:
 @cache
 def pendulum_model() -> Model:
     """The symbolic model, nx = 2, nu = 1."""
+    import sympy as sp
+
     angle, rate, u, stiffness = sp.symbols("theta theta_d u c", real=True)
     return Model(
         name="pendulum",

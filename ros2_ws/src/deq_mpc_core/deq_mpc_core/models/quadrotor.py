@@ -18,13 +18,16 @@ which spans -2.4..14.2 N a motor: the affine fit goes below zero near the lower 
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from deq_mpc_core.models.constants import model_constants
 from deq_mpc_core.models.model import Model
+
+if TYPE_CHECKING:
+    import sympy as sp
 
 POS, MRP, BODY_VEL, BODY_RATE = slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 12)
 NX, NU = 12, 4
@@ -65,11 +68,15 @@ def to_shadow_set(x: ArrayLike) -> NDArray[np.float64]:
 
 def _cross_matrix(a: sp.Matrix) -> sp.Matrix:
     """[a]x, so that [a]x b = a x b."""
+    import sympy as sp
+
     return sp.Matrix([[0, -a[2], a[1]], [a[2], 0, -a[0]], [-a[1], a[0], 0]])
 
 
 def rotation_from_mrp(sigma: sp.Matrix) -> sp.Matrix:
     """R(sigma), body to world; symbols or numbers."""
+    import sympy as sp
+
     norm2, cross = sigma.dot(sigma), _cross_matrix(sigma)
     return sp.eye(3) + (8 * cross * cross + 4 * (1 - norm2) * cross) / (1 + norm2) ** 2
 
@@ -77,6 +84,8 @@ def rotation_from_mrp(sigma: sp.Matrix) -> sp.Matrix:
 @cache
 def quadrotor_model() -> Model:
     """The symbolic model, nx = 12, nu = 4."""
+    import sympy as sp
+
     x = sp.symbols("px py pz s1 s2 s3 vx vy vz wx wy wz", real=True)
     u = sp.symbols("u1:5", real=True)
     p = sp.symbols("m Jx Jy Jz arm k_f b_f k_m g", real=True)
