@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -14,14 +12,19 @@ from numpy.typing import NDArray
 
 from deq_mpc_core.config import config_path, parse_config
 from deq_mpc_core.errors import UserError
-from deq_mpc_core.features import flight as features
-from deq_mpc_core.features.flight_torch import observe
+from deq_mpc_core.features.flight import scan_rays
+from deq_mpc_core.features.flight_torch import describe_knots, observe
 from deq_mpc_core.networks import flight_kernels
 from deq_mpc_core.networks.config import NetworkConfig
-from deq_mpc_core.networks.flight_network import FlightContext, FlightNetwork
+from deq_mpc_core.networks.flight_kernels import FlightContext
+from deq_mpc_core.networks.flight_weights import WeightReader, network_sizes
+from deq_mpc_core.networks.packing import pack, packed_size, unpack
 from deq_mpc_core.networks.refiner import Context
-from deq_mpc_core.networks.shapes import parameter_shapes
+from deq_mpc_core.networks.shapes import check_weights, parameter_shapes
 from deq_mpc_core.networks.waypoints import WaypointNetwork
+from deq_mpc_core.policy.config import PolicyConfig, load_policy_config
+from deq_mpc_core.policy.flight_policy import kernel_settings
+from deq_mpc_core.policy.flight_step import Seen, encode_observation, refine_plan
 
 Array = NDArray[np.float64]
 FENCE = np.array([[-2.0, -2.0, 0.3], [2.0, 2.0, 1.8]])
@@ -40,15 +43,47 @@ def network_config(**changes: Any) -> NetworkConfig:
     return parse_config(raw, NetworkConfig, "test")
 
 
-def twins(config: NetworkConfig, horizon: int, noise: float = 0.05) -> tuple[WaypointNetwork, FlightNetwork]:
+class Flight:
+    """The compiled network, called as the policy's step calls it."""
+
+    def __init__(self, weights: dict[str, NDArray[np.float32]], config: NetworkConfig, horizon: int) -> None:
+        policy = parse_config(
+            {**load_policy_config().model_dump(mode="json"), "network": config.model_dump(mode="json")},
+            PolicyConfig,
+            "test",
+        )
+        policy = policy.model_copy(update={"mpc": policy.mpc.model_copy(update={"horizon": horizon, "dt": DT})})
+        self.settings = kernel_settings(policy, WEIGHT)
+        self.packed = pack(WeightReader(weights).network(config))
+        self.weights = unpack(self.packed, self.settings.sizes)
+        self._rays = scan_rays(config.features)
+
+    def _seen(self, x: Array, goal: Array, obstacles: Array) -> Seen:
+        return Seen(x, goal, obstacles, FENCE, np.zeros(13), WEIGHT)
+
+    def encode(self, x: Array, goal: Array, obstacles: Array) -> FlightContext:
+        return encode_observation(self._seen(x, goal, obstacles), self.weights, self._rays, self.settings)
+
+    def refine(
+        self, x: Array, obstacles: Array, context: FlightContext, states: Array, z: Any
+    ) -> tuple[Array, Any, float]:
+        """theta, z and the residual."""
+        z = z.copy()
+        tau = np.hstack([states, np.zeros((len(states), 4))])
+        theta, residual = refine_plan(
+            self._seen(x, np.zeros(3), obstacles), context, self.weights, self.settings, tau, z
+        )
+        return theta, z, residual
+
+
+def twins(config: NetworkConfig, horizon: int, noise: float = 0.05) -> tuple[WaypointNetwork, Flight]:
     """Both networks with the same weights: a fresh network's, with noise also on the biases and norms."""
     torch.manual_seed(3)
     network = WaypointNetwork(config, horizon, DT)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += noise * torch.randn_like(parameter)
-    weights = {name: value.numpy() for name, value in network.state_dict().items()}
-    return network, FlightNetwork(weights, config, horizon, DT)
+    return network, Flight({name: value.numpy() for name, value in network.state_dict().items()}, config, horizon)
 
 
 def scenario(seed: int, count: int, horizon: int) -> tuple[Array, Array, Array, Array]:
@@ -67,6 +102,12 @@ def encode_torch(network: WaypointNetwork, x: Array, goal: Array, obstacles: Arr
     return network.encode(observe(*batch, mask, torch.from_numpy(FENCE), WEIGHT, network.config.features))
 
 
+def describe(x: Array, states: Array, obstacles: Array, config: NetworkConfig) -> torch.Tensor:
+    batch = [torch.from_numpy(a)[None] for a in (x, states, obstacles)]
+    mask = torch.ones(1, len(obstacles), dtype=torch.bool)
+    return describe_knots(*batch, mask, DT, config.features)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_compiled_equals_torch(variant: str) -> None:
     changes, horizon, count = VARIANTS[variant]
@@ -74,72 +115,39 @@ def test_compiled_equals_torch(variant: str) -> None:
     network, flight = twins(config, horizon)
     for seed in range(5):
         x, goal, obstacles, states = scenario(seed, count, horizon)
-        context = flight.encode(x, goal, obstacles, FENCE, WEIGHT)
-        knots = flight.describe_knots(x, states, obstacles)
-        z = 0.5 * np.random.default_rng(seed).normal(size=(horizon, config.hidden)).astype(np.float32)
-        ours = flight.refine(context, knots, z)
+        context = flight.encode(x, goal, obstacles)
+        start = 0.5 * np.random.default_rng(seed).normal(size=(horizon, config.hidden)).astype(np.float32)
+        theta, z, residual = flight.refine(x, obstacles, context, states, start)
         with torch.no_grad():
             reference = encode_torch(network, x, goal, obstacles)
-            theirs = network.refine(reference, torch.from_numpy(knots)[None], torch.from_numpy(z)[None])
+            theirs = network.refine(reference, describe(x, states, obstacles, config), torch.from_numpy(start)[None])
         np.testing.assert_allclose(context.injection, reference.injection[0].numpy(), atol=1e-5)
         np.testing.assert_allclose(context.baseline, reference.baseline[0].numpy(), atol=1e-6)
-        np.testing.assert_allclose(ours.theta, theirs.theta[0].numpy(), atol=1e-5)
-        np.testing.assert_allclose(ours.z, theirs.z[0].numpy(), atol=3e-5)
-        assert ours.residual == pytest.approx(float(theirs.residual), abs=1e-5)
-        assert ours.steps == int(theirs.steps)
+        np.testing.assert_allclose(theta, theirs.theta[0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(z, theirs.z[0].numpy(), atol=3e-5)
+        assert residual == pytest.approx(float(theirs.residual), abs=1e-5)
 
 
 def test_converged_fixed_point_is_the_float64_one() -> None:
     exact = network_config().fixed_point.model_dump() | {"tolerance": 3e-6, "max_steps": 60}
-    network, flight = twins(network_config(fixed_point=exact), 16, noise=0.01)
+    config = network_config(fixed_point=exact)
+    network, flight = twins(config, 16, noise=0.01)
     x, goal, obstacles, states = scenario(0, 20, 16)
-    knots = flight.describe_knots(x, states, obstacles)
-    ours = flight.refine(flight.encode(x, goal, obstacles, FENCE, WEIGHT), knots, flight.initial_z())
+    zeros = np.zeros((16, config.hidden), np.float32)
+    theta, _, residual = flight.refine(x, obstacles, flight.encode(x, goal, obstacles), states, zeros)
     double = network.double()
     with torch.no_grad():
         context = encode_torch(double, x, goal, obstacles)
-        theirs = double.refine(context, torch.from_numpy(knots)[None], double.initial_z(1))
-    assert ours.residual < 3e-6
-    np.testing.assert_allclose(ours.theta, theirs.theta[0].numpy(), atol=2e-5)
-
-
-@pytest.mark.parametrize("kind", ["nn", "deq"])
-def test_refine_is_a_function_of_its_arguments(kind: str) -> None:
-    _, flight = twins(network_config(kind=kind), 16)
-    x, goal, obstacles, states = scenario(1, 10, 16)
-    context = flight.encode(x, goal, obstacles, FENCE, WEIGHT)
-    knots, z = flight.describe_knots(x, states, obstacles), flight.initial_z()
-    copies = [np.copy(a) for a in (*context, knots, z)]
-    first, second = flight.refine(context, knots, z), flight.refine(context, knots, z)
-    for mine, before in zip((*context, knots, z), copies, strict=True):
-        np.testing.assert_array_equal(mine, before)
-    np.testing.assert_array_equal(first.theta, second.theta)
-    np.testing.assert_array_equal(first.z, second.z)
-
-
-def test_views_and_read_only_arrays_are_not_compiled_for_anew() -> None:
-    _, flight = twins(network_config(), 16)
-    x, goal, obstacles, states = scenario(4, 10, 16)
-    views = [np.repeat(a, 2, axis=-1)[..., ::2] for a in (x, goal, obstacles, states)]
-    for view in views:
-        view.flags.writeable = False
-
-    def refine(x: Array, goal: Array, obstacles: Array, states: Array, z: NDArray[Any]) -> Array:
-        knots = flight.describe_knots(x, states, obstacles)
-        return flight.refine(flight.encode(x, goal, obstacles, FENCE, WEIGHT), knots, z).theta
-
-    kernels = (features._observe, features._describe_knots, flight_kernels.encode, flight_kernels.refine_equilibrium)
-    expected = refine(x, goal, obstacles, states, flight.initial_z())
-    compiled = [len(kernel.signatures) for kernel in kernels]
-    np.testing.assert_array_equal(refine(*views, np.zeros((32, 64))[::2]), expected)
-    assert [len(kernel.signatures) for kernel in kernels] == compiled
+        theirs = double.refine(context, describe(x, states, obstacles, config), double.initial_z(1))
+    assert residual < 3e-6
+    np.testing.assert_allclose(theta, theirs.theta[0].numpy(), atol=2e-5)
 
 
 def test_order_of_obstacles_does_not_matter() -> None:
     _, flight = twins(network_config(), 16)
     x, goal, obstacles, _ = scenario(2, 30, 16)
     turned = np.random.default_rng(0).permutation(obstacles)
-    a, b = (flight.encode(x, goal, rows, FENCE, WEIGHT).injection for rows in (obstacles, turned))
+    a, b = (flight.encode(x, goal, rows).injection for rows in (obstacles, turned))
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
@@ -147,13 +155,51 @@ def test_order_of_obstacles_does_not_matter() -> None:
 def test_nan_is_not_hidden(kind: str) -> None:
     _, flight = twins(network_config(kind=kind), 16)
     x, goal, obstacles, states = scenario(3, 4, 16)
-    x[3] = np.nan
-    context = flight.encode(x, goal, obstacles, FENCE, WEIGHT)
+    broken = x.copy()
+    broken[3] = np.nan
+    context = flight.encode(broken, goal, obstacles)
     assert np.isnan(context.injection).any()
     clean = FlightContext(np.zeros_like(context.injection), np.zeros_like(context.baseline), 1.0)
-    knots = flight.describe_knots(scenario(3, 4, 16)[0], states, obstacles)
-    knots[5, 0] = np.nan
-    assert np.isnan(flight.refine(clean, knots, flight.initial_z()).theta).any()
+    states[5, 0] = np.nan
+    zeros = np.zeros((16, 64), np.float32)
+    assert np.isnan(flight.refine(x, obstacles, clean, states, zeros)[0]).any()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_packed_weights_come_out_as_they_went_in(variant: str) -> None:
+    changes, horizon, _ = VARIANTS[variant]
+    config = network_config(**changes)
+    rng = np.random.default_rng(0)
+    weights = {
+        name: rng.normal(size=shape).astype(np.float32) for name, shape in parameter_shapes(config, horizon).items()
+    }
+    tree = WeightReader(weights).network(config)
+    packed = pack(tree)
+    assert packed.shape == (packed_size(config, horizon),)
+    assert_same_tree(unpack(packed, network_sizes(config, horizon)), tree)
+
+
+def assert_same_tree(ours: Any, theirs: Any) -> None:
+    if not isinstance(theirs, tuple):
+        np.testing.assert_array_equal(ours, theirs)
+        return
+    for mine, other in zip(ours, theirs, strict=True):
+        assert_same_tree(mine, other)
+
+
+@pytest.mark.parametrize("size", [1, 7, 41])
+def test_exponential(size: int) -> None:
+    """Of what a softmax gives it, next to the largest, one: NaN stays NaN, and nothing overflows."""
+    rng = np.random.default_rng(size)
+    scores = rng.uniform(-60.0, 60.0, size).astype(np.float32)
+    ours = scores.copy()
+    total = flight_kernels._exponentiate(ours)
+    expected = np.exp(scores.astype(np.float64) - scores.max())
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-37)
+    np.testing.assert_allclose(ours, expected, rtol=0.0, atol=3e-7)
+    assert total == pytest.approx(expected.sum(), rel=1e-5)
+    ours[-1] = np.nan
+    assert np.isnan(flight_kernels._exponentiate(ours))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -167,15 +213,11 @@ def test_shape_table_is_the_torch_network(variant: str) -> None:
 def test_foreign_weights_are_refused() -> None:
     config = network_config()
     weights = {name: np.zeros(shape, np.float32) for name, shape in parameter_shapes(config, 16).items()}
+    check_weights(weights, parameter_shapes(config, 16))
     with pytest.raises(UserError, match=r"encoder\.time.*\(16, 64\), not \(12, 64\)"):
-        FlightNetwork(weights, config, 12, DT)
+        check_weights(weights, parameter_shapes(config, 12))
     with pytest.raises(UserError, match="'extra' is unknown"):
-        FlightNetwork({**weights, "extra": np.zeros(1, np.float32)}, config, 16, DT)
+        check_weights({**weights, "extra": np.zeros(1, np.float32)}, parameter_shapes(config, 16))
     del weights["head.linear.bias"]
     with pytest.raises(UserError, match=r"'head\.linear\.bias' is missing"):
-        FlightNetwork(weights, config, 16, DT)
-
-
-def test_flight_does_not_import_torch() -> None:
-    code = "import sys, deq_mpc_core.networks.flight_network; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+        check_weights(weights, parameter_shapes(config, 16))

@@ -21,6 +21,9 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": ["deq-mpc = deq_mpc_core.cli:main"],
-        "deq_mpc.commands": ["train = deq_mpc_core.learning.command:register"],
+        "deq_mpc.commands": [
+            "export = deq_mpc_core.policy.command:register",
+            "train = deq_mpc_core.learning.command:register",
+        ],
     },
 )

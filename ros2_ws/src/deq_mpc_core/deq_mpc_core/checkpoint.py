@@ -7,8 +7,6 @@ Reads and writes without torch, so that a flight loads it quickly.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from deq_mpc_core.errors import UserError
+from deq_mpc_core.outputs import write_file
 
 FORMAT_VERSION = 1
 
@@ -74,17 +73,23 @@ def save_checkpoint(
         raise ValueError(f"weight {broken!r} is not finite; nothing was written to {path}")
     metadata = {"format_version": FORMAT_VERSION, "task": task, "config": config, "data": data, "curves": curves}
     content = save(arrays, {key: json.dumps(value, allow_nan=False) for key, value in metadata.items()})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    write_file(path, content)
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """Metadata and tensors of a checkpoint or an exported policy.
+
+    Raises:
+        UserError: if the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; check the path, or train one with `deq-mpc train`")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        with safe_open(str(path), framework="numpy") as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  (it is not a mapping)
+            return stream.metadata() or {}, tensors
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: is not a checkpoint or is damaged ({error}); copy or train it again") from error
 
 
 def load_checkpoint(path: Path, *, task: str) -> Checkpoint:
@@ -93,14 +98,7 @@ def load_checkpoint(path: Path, *, task: str) -> Checkpoint:
     Raises:
         UserError: if the file is missing, damaged, of another task or version, or holds weights that are not finite.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; check the path, or train one with `deq-mpc train`")
-    try:
-        with safe_open(str(path), framework="numpy") as stream:
-            raw = stream.metadata() or {}
-            weights = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  (it is not a mapping)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path}: is not a checkpoint or is damaged ({error}); copy or train it again") from error
+    raw, weights = read_safetensors(path)
     checkpoint = _interpret(path, raw, weights, task)
     broken = _first_not_finite(checkpoint.weights)
     if broken is not None:
@@ -110,6 +108,8 @@ def load_checkpoint(path: Path, *, task: str) -> Checkpoint:
 
 def _interpret(path: Path, raw: Mapping[str, str], weights: dict[str, NDArray[Any]], task: str) -> Checkpoint:
     missing = {"format_version", "task", "config", "data", "curves"} - set(raw)
+    if "artefact_version" in raw:
+        raise UserError(f"{path}: is an exported policy, which can only fly; use the checkpoint that it was made from")
     if missing:
         names = ", ".join(sorted(missing))
         raise UserError(f"{path}: has no {names} in its metadata; it was not written by `deq-mpc train`, train one")

@@ -30,6 +30,8 @@ Array = NDArray[np.float64]
 
 _jit = njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 _TINY = 1e-12
+_ROUNDING = 1e-9
+"""Larger than any rounding error of a distance [m]."""
 
 
 class Scales(NamedTuple):
@@ -46,6 +48,7 @@ class Scales(NamedTuple):
     surface_max: float
     scan_margin: float
     scan_range: float
+    scan_azimuths: int
 
 
 class ObservedFeatures(NamedTuple):
@@ -64,6 +67,29 @@ def scan_directions(config: FeatureConfig) -> Array:
     azimuth = np.tile(azimuth, len(config.scan_elevations))
     horizontal = np.cos(elevation)
     return np.stack([horizontal * np.cos(azimuth), horizontal * np.sin(azimuth), np.sin(elevation)], axis=1)
+
+
+def scan_rays(config: FeatureConfig) -> Array:
+    """(3, rays): `scan_directions` as the kernels take them, so that their inner loop runs over rays."""
+    return np.ascontiguousarray(scan_directions(config).T)
+
+
+def scales(config: FeatureConfig) -> Scales:
+    """The scalars of a configuration."""
+    return Scales(
+        length=config.length_scale,
+        speed=config.speed_scale,
+        tilt=config.tilt_scale,
+        rate=config.rate_scale,
+        obstacle_speed=config.obstacle_speed_scale,
+        radius=config.radius_scale,
+        goal_near=config.goal_near,
+        surface_min=config.surface_min,
+        surface_max=config.surface_max,
+        scan_margin=config.scan_margin,
+        scan_range=config.scan_range,
+        scan_azimuths=config.scan_azimuths,
+    )
 
 
 @_jit
@@ -135,42 +161,54 @@ def _describe_obstacles(x: Array, relative: Array, obstacles: Array, goal: Array
 def _scan_fence(x: Array, rays: Array, fence: Array, free: Array) -> None:
     """Shorten the free distances (rays,) to the fence; rays: (3, rays), yaw frame."""
     c, s = math.cos(x[8]), math.sin(x[8])
+    for axis in range(3):
+        ahead = c if axis == 0 else s if axis == 1 else 0.0
+        left = -s if axis == 0 else c if axis == 1 else 0.0
+        up = 1.0 if axis == 2 else 0.0
+        above, below = max(fence[1, axis] - x[axis], 0.0), max(x[axis] - fence[0, axis], 0.0)
+        for i in range(len(free)):
+            slope = ahead * rays[0, i] + left * rays[1, i] + up * rays[2, i]
+            room = above if slope > 0.0 else below
+            free[i] = min(free[i], room / max(abs(slope), _TINY))
+
+
+@_jit
+def _scan_sphere(centre: Array, gap: float, rays: Array, free: Array) -> None:
+    """Shorten the free distances (rays,) to a sphere; gap: |centre|^2 - radius^2."""
     for i in range(len(free)):
-        for axis in range(3):
-            if axis == 0:
-                slope = c * rays[0, i] - s * rays[1, i]
-            elif axis == 1:
-                slope = c * rays[1, i] + s * rays[0, i]
-            else:
-                slope = rays[2, i]
-            room = fence[1, axis] - x[axis] if slope > 0.0 else x[axis] - fence[0, axis]
-            free[i] = min(free[i], max(room, 0.0) / max(abs(slope), _TINY))
+        along = centre[0] * rays[0, i] + centre[1] * rays[1, i] + centre[2] * rays[2, i]
+        discriminant = along * along - gap
+        entry = max(along - math.sqrt(max(discriminant, 0.0)), 0.0)
+        free[i] = min(free[i], entry) if (along > 0.0) & (discriminant > 0.0) else free[i]
 
 
 @_jit
 def _scan(x: Array, relative: Array, obstacles: Array, fence: Array, rays: Array, scales: Scales) -> Array:
-    """(rays,) nearness along each ray; rays: (3, rays) so that the inner loop runs over rays."""
+    """(rays,) nearness along each ray; rays: (3, rays) so that the inner loop runs over rays.
+
+    The rays of one elevation, which begin straight ahead, are passed over where none of them can meet the sphere.
+    """
     free = np.full(rays.shape[1], scales.scan_range)
     _scan_fence(x, rays, fence, free)
-    ahead, left, up = rays[0], rays[1], rays[2]
     for k in range(len(obstacles)):
-        cx, cy, cz = relative[k, 0], relative[k, 1], relative[k, 2]
-        inflated = obstacles[k, 3] + scales.scan_margin
-        gap = cx * cx + cy * cy + cz * cz - inflated * inflated
+        centre, inflated = relative[k], obstacles[k, 3] + scales.scan_margin
+        level = math.hypot(centre[0], centre[1])
+        gap = level * level + centre[2] * centre[2] - inflated * inflated
         if gap > scales.scan_range * (scales.scan_range + 2.0 * inflated):
             continue
-        for i in range(len(free)):
-            along = cx * ahead[i] + cy * left[i] + cz * up[i]
-            discriminant = along * along - gap
-            entry = max(along - math.sqrt(max(discriminant, 0.0)), 0.0)
-            free[i] = min(free[i], entry) if (along > 0.0) & (discriminant > 0.0) else free[i]
+        for first in range(0, len(free), scales.scan_azimuths):
+            furthest = rays[0, first] * level + rays[2, first] * centre[2] + _ROUNDING
+            if not (furthest < 0.0 or furthest * furthest < gap):
+                ring = slice(first, first + scales.scan_azimuths)
+                _scan_sphere(centre, gap, rays[:, ring], free[ring])
     return 1.0 / (1.0 + free)
 
 
 @_jit
-def _observe(
+def observe(
     x: Array, goal: Array, obstacles: Array, fence: Array, weight: float, rays: Array, scales: Scales
 ) -> tuple[Array, Array, Array, Array]:
+    """See `FlightFeatures.observe`."""
     c, s = math.cos(x[8]), math.sin(x[8])
     relative, goal_yaw = np.empty((len(obstacles), 3)), np.empty(3)
     _rotate(goal - x[0:3], c, s, goal_yaw)
@@ -182,27 +220,24 @@ def _observe(
 
 
 @_jit
-def _nearest_two(state: Array, time: float, obstacles: Array) -> tuple[int, float, int, float]:
-    """Indices and surface distances of the two spheres nearest to a knot; -1 and inf where there is none."""
-    first, second, first_gap, second_gap = -1, -1, np.inf, np.inf
-    for k in range(len(obstacles)):
-        dx = obstacles[k, 0] + time * obstacles[k, 4] - state[0]
-        dy = obstacles[k, 1] + time * obstacles[k, 5] - state[1]
-        dz = obstacles[k, 2] + time * obstacles[k, 6] - state[2]
-        gap = math.sqrt(dx * dx + dy * dy + dz * dz + _TINY) - obstacles[k, 3]
-        if gap < first_gap:
-            second, second_gap = first, first_gap
-            first, first_gap = k, gap
-        elif gap < second_gap:
-            second, second_gap = k, gap
-    return first, first_gap, second, second_gap
+def _nearest_two(gaps: Array) -> tuple[int, int]:
+    """Indices of the two smallest of gaps (K,); -1 where there is none."""
+    first, second = -1, -1
+    for k in range(len(gaps)):
+        if first < 0 or gaps[k] < gaps[first]:
+            first, second = k, first
+        elif second < 0 or gaps[k] < gaps[second]:
+            second = k
+    return first, second
 
 
 @_jit
-def _describe_knots(x: Array, states: Array, obstacles: Array, dt: float, scales: Scales) -> Array:
+def describe_knots(x: Array, states: Array, obstacles: Array, dt: float, scales: Scales) -> Array:
+    """See `FlightFeatures.describe_knots`."""
     c, s = math.cos(x[8]), math.sin(x[8])
     knots = np.zeros((len(states), KNOT_SIZE))
-    own = np.empty(3)
+    own, gaps = np.empty(3), np.empty(len(obstacles))
+    columns = np.ascontiguousarray(obstacles.T)
     _rotate(x[3:6], c, s, own)
     for t in range(len(states)):
         knot, state = knots[t], states[t]
@@ -213,11 +248,16 @@ def _describe_knots(x: Array, states: Array, obstacles: Array, dt: float, scales
             knot[3 + i] /= scales.speed
             knot[i] /= scales.length
         knot[9], knot[10] = state[6] / scales.tilt, state[7] / scales.tilt
-        first, first_gap, second, second_gap = _nearest_two(state, t * dt, obstacles)
+        for k in range(len(gaps)):
+            dx = columns[0, k] + t * dt * columns[4, k] - state[0]
+            dy = columns[1, k] + t * dt * columns[5, k] - state[1]
+            dz = columns[2, k] + t * dt * columns[6, k] - state[2]
+            gaps[k] = math.sqrt(dx * dx + dy * dy + dz * dz + _TINY) - columns[3, k]
+        first, second = _nearest_two(gaps)
         for n in range(NEAREST):
-            k, gap = (first, first_gap) if n == 0 else (second, second_gap)
+            k = first if n == 0 else second
             place = knot[11 + 4 * n : 15 + 4 * n]
-            place[3] = _nearness(gap, scales)
+            place[3] = _nearness(gaps[k] if k >= 0 else np.inf, scales)
             if k >= 0:
                 offset = obstacles[k, 0:3] + t * dt * obstacles[k, 4:7] - state[0:3]
                 _rotate(offset / _norm(offset), c, s, place[0:3])
@@ -233,20 +273,7 @@ class FlightFeatures:
     """The features of one configuration: a thin shell around the compiled functions."""
 
     def __init__(self, config: FeatureConfig) -> None:
-        self._rays = np.ascontiguousarray(scan_directions(config).T)
-        self._scales = Scales(
-            length=config.length_scale,
-            speed=config.speed_scale,
-            tilt=config.tilt_scale,
-            rate=config.rate_scale,
-            obstacle_speed=config.obstacle_speed_scale,
-            radius=config.radius_scale,
-            goal_near=config.goal_near,
-            surface_min=config.surface_min,
-            surface_max=config.surface_max,
-            scan_margin=config.scan_margin,
-            scan_range=config.scan_range,
-        )
+        self._rays, self._scales = scan_rays(config), scales(config)
 
     def observe(self, x: Array, goal: Array, obstacles: Array, fence: Array, weight: float) -> ObservedFeatures:
         """Features of an observation, world frame, SI.
@@ -259,8 +286,8 @@ class FlightFeatures:
             weight: thrust that carries the vehicle [N].
         """
         arrays = (_own(x), _own(goal), _own(obstacles), _own(fence))
-        return ObservedFeatures(*_observe(*arrays, float(weight), self._rays, self._scales))
+        return ObservedFeatures(*observe(*arrays, float(weight), self._rays, self._scales))
 
     def describe_knots(self, x: Array, states: Array, obstacles: Array, dt: float) -> Array:
         """(T, KNOT_SIZE) features of the iterate's ``states`` (T, 13), ``dt`` [s] apart, knot 0 now; x: (13,)."""
-        return _describe_knots(_own(x), _own(states), _own(obstacles), float(dt), self._scales)
+        return describe_knots(_own(x), _own(states), _own(obstacles), float(dt), self._scales)

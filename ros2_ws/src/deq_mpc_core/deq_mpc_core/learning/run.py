@@ -21,7 +21,7 @@ from deq_mpc_core.learning.train import TrainConfig, Trainer
 from deq_mpc_core.models.crazyflie import attitude_models
 from deq_mpc_core.outputs import check_folder
 from deq_mpc_core.policy.config import PolicyConfig, load_policy_config
-from deq_mpc_core.policy.flight_policy import read_flight_checkpoint
+from deq_mpc_core.policy.program import read_flight_checkpoint
 
 TASK = "crazyflie"
 

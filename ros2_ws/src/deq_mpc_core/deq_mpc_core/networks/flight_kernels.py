@@ -8,12 +8,15 @@ callee elsewhere.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from deq_mpc_core.networks.config import FixedPointConfig
 from deq_mpc_core.networks.flight_weights import (
     Array32,
     AttentionStack,
@@ -30,8 +33,12 @@ FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 jit = njit(cache=True, error_model="numpy", fastmath=FASTMATH)
 
 _EPSILON = np.float32(1e-5)
-_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+_ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _TINY = float(np.finfo(np.float32).tiny)
+_LOWEST = np.float32(-87.0)
+"""exp of it is the smallest normal float32."""
+_LOG2_E, _LN2 = np.float32(1.0 / math.log(2.0)), np.float32(math.log(2.0))
+_EXP = tuple(map(np.float32, (1.98756915e-4, 1.39819995e-3, 8.33345191e-3, 4.16657959e-2, 1.66666655e-1, 0.5)))
 
 
 class FlightContext(NamedTuple):
@@ -50,6 +57,11 @@ class Mixing(NamedTuple):
     max_steps: int
     tolerance: float
     regularisation: float
+
+
+def fixed_point_options(config: FixedPointConfig) -> Mixing:
+    """The scalars of a configuration."""
+    return Mixing(config.memory, np.float32(config.mixing), config.max_steps, config.tolerance, config.regularisation)
 
 
 class Scratch(NamedTuple):
@@ -213,57 +225,80 @@ def _apply_mlp(mlp: Mlp, x: Array32, hidden: Array32, out: Array32) -> None:
     _linear(hidden, mlp.weight2, mlp.bias2, out)
 
 
+def _bitcast(_context: Any, _bits: Any) -> Any:
+    """The float32 whose bits are those of an int32."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+_float_of_bits: Any = intrinsic(_bitcast)
+
+
 @jit
-def _softmax(scores: Array32) -> None:
-    """In place."""
+def _exp(x: np.float32) -> np.float32:
+    """exp(x) for x <= 0, 3e-7 off at most, in what vectorises; the C library's does not. NaN stays NaN.
+
+    x = n ln 2 + r, |r| <= ln 2 / 2, and the polynomial of the Cephes library for exp(r).
+    """
+    x = _LOWEST if x < _LOWEST else x
+    n = np.floor(x * _LOG2_E + _HALF)
+    r = x - n * _LN2
+    tail = ((((_EXP[0] * r + _EXP[1]) * r + _EXP[2]) * r + _EXP[3]) * r + _EXP[4]) * r + _EXP[5]
+    return (tail * r * r + r + _ONE) * _float_of_bits((np.int32(n) + np.int32(127)) << np.int32(23))
+
+
+@jit
+def _exponentiate(scores: Array32) -> np.float32:
+    """exp(scores - max scores), in place; returns their sum."""
     largest, total = scores[0], _ZERO
     for k in range(scores.size):
         largest = max(largest, scores[k])
     for k in range(scores.size):
-        scores[k] = math.exp(scores[k] - largest)
+        scores[k] = _exp(scores[k] - largest)
         total += scores[k]
-    inverse = _ONE / total
-    for k in range(scores.size):
-        scores[k] *= inverse
+    return total
 
 
 @jit
-def _mix_head(query: Array32, keys: Array32, key_value: Array32, offset: int, scores: Array32, out: Array32) -> None:
-    """One head, one query: out (D,) = softmax(query keys) values.
-
-    query: (D,), scaled; keys: (D, K), transposed so that the inner loop runs over tokens; key_value: (K, 2H), whose
-    columns from ``offset`` are this head's values.
-    """
-    scores[:] = _ZERO
-    for d in range(query.size):
-        for k in range(scores.size):
-            scores[k] += query[d] * keys[d, k]
-    _softmax(scores)
-    out[:] = _ZERO
-    for k in range(scores.size):
-        for d in range(out.size):
-            out[d] += scores[k] * key_value[k, offset + d]
+def _mix(query: Array32, key_value: Array32, heads: int, mixed: Array32) -> None:
+    """mixed (Q, H) = softmax(query keys / sqrt(H / heads)) values, a head at a time; key_value: (K, 2H)."""
+    count, hidden = query.shape
+    tokens, width = len(key_value), hidden // heads
+    scale = _ONE / np.float32(math.sqrt(width))
+    asked, given = np.empty((count, width), np.float32), np.empty((count, width), np.float32)
+    keys, values = np.empty((width, tokens), np.float32), np.empty((tokens, width), np.float32)
+    scores, zeros = np.empty((count, tokens), np.float32), np.zeros(max(tokens, width), np.float32)
+    for first in range(0, hidden, width):
+        for q in range(count):
+            for d in range(width):
+                asked[q, d] = scale * query[q, first + d]
+        for d in range(width):
+            for k in range(tokens):
+                keys[d, k] = key_value[k, first + d]
+        for k in range(tokens):
+            for d in range(width):
+                values[k, d] = key_value[k, hidden + first + d]
+        _linear(asked, keys, zeros[:tokens], scores)
+        for q in range(count):
+            asked[q, 0] = _ONE / _exponentiate(scores[q])
+        _linear(scores, values, zeros[:width], given)
+        for q in range(count):
+            for d in range(width):
+                mixed[q, first + d] = asked[q, 0] * given[q, d]
 
 
 @jit
 def _attend(stack: AttentionStack, layer: int, heads: int, queries: Array32, tokens: Array32) -> None:
     """Layer ``layer`` of the stack: queries (Q, H), changed in place, attend to tokens (K, H), maybe the same array."""
     count, hidden = queries.shape
-    width = hidden // heads
-    scale = _ONE / np.float32(math.sqrt(width))
-    query = np.empty((count, hidden), np.float32)
+    query, mixed = np.empty((count, hidden), np.float32), np.empty((count, hidden), np.float32)
     key_value = np.empty((len(tokens), 2 * hidden), np.float32)
-    mixed = np.empty((count, hidden), np.float32)
-    scores = np.empty(len(tokens), np.float32)
     _linear(queries, stack.query_weight[layer], stack.query_bias[layer], query)
     _linear(tokens, stack.key_value_weight[layer], stack.key_value_bias[layer], key_value)
-    keys = np.ascontiguousarray(key_value[:, :hidden].T)
-    for q in range(count):
-        for j in range(hidden):
-            query[q, j] *= scale
-        for first in range(0, hidden, width):
-            last = first + width
-            _mix_head(query[q, first:last], keys[first:last], key_value, hidden + first, scores, mixed[q, first:last])
+    _mix(query, key_value, heads, mixed)
     _linear(mixed, stack.output_weight[layer], stack.output_bias[layer], query)
     for q in range(count):
         for j in range(hidden):

@@ -88,6 +88,44 @@ class RefinerWeights(NamedTuple):
     output_scale: Array32
 
 
+class NetworkWeights(NamedTuple):
+    """All parameters; of the two cores, the one of the other kind is empty."""
+
+    encoder: EncoderWeights
+    refiner: RefinerWeights
+    equilibrium: EquilibriumWeights
+    conv: ConvWeights
+
+
+class Sizes(NamedTuple):
+    """What decides the shapes of `NetworkWeights`; ``deq``: whether the core is an equilibrium."""
+
+    horizon: int
+    rays: int
+    hidden: int
+    heads: int
+    groups: int
+    token_layers: int
+    query_layers: int
+    blocks: int
+    deq: bool
+
+
+def network_sizes(config: NetworkConfig, horizon: int) -> Sizes:
+    """Sizes of a configuration's network."""
+    return Sizes(
+        horizon=horizon,
+        rays=config.features.scan_size,
+        hidden=config.hidden,
+        heads=config.heads,
+        groups=config.groups,
+        token_layers=config.token_layers,
+        query_layers=config.query_layers,
+        blocks=config.blocks,
+        deq=config.kind == "deq",
+    )
+
+
 class WeightReader:
     """Torch parameters to the kernels' layout: linear weights become (inputs, outputs)."""
 
@@ -177,3 +215,23 @@ class WeightReader:
             np.stack([self.vector(f"{name}.1.weight") for name in names]),
             np.stack([self.vector(f"{name}.1.bias") for name in names]),
         )
+
+    def network(self, config: NetworkConfig) -> NetworkWeights:
+        """The whole network."""
+        hidden, deq = config.hidden, config.kind == "deq"
+        return NetworkWeights(
+            self.encoder(config),
+            self.refiner(config),
+            self.equilibrium() if deq else _empty_equilibrium(),
+            _empty_conv(hidden) if deq else self.conv_stack(config.blocks),
+        )
+
+
+def _empty_equilibrium() -> EquilibriumWeights:
+    matrix, vector = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
+    return EquilibriumWeights(matrix, vector, matrix, *[vector] * 7)
+
+
+def _empty_conv(hidden: int) -> ConvWeights:
+    vectors = np.zeros((0, hidden), np.float32)
+    return ConvWeights(np.zeros((0, 3 * hidden, hidden), np.float32), *[vectors] * 3)

@@ -9,7 +9,7 @@
 ``refiner.py`` has what follows the context, ``cores.py`` the core. The factor min(1, |g| / G) lets the learned part
 fade out near the goal, so that the straight line ends there and nowhere else.
 
-The flight twin of this file is ``flight_network.py``; a test holds them equal.
+The flight twin of this file is ``flight_kernels.py``; a test holds them equal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The trained policy in flight: compiled network and solver, one sample, state in and out. Loads without torch.
+"""The trained policy in flight: network and MPC as one compiled step, state in and out. Loads without torch.
 
 The twin of ``deq_mpc.py``, which trains it; a test holds the two equal.
 """
@@ -11,101 +11,130 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deq_mpc_core.checkpoint import default_checkpoint, load_checkpoint
-from deq_mpc_core.config import parse_config
-from deq_mpc_core.errors import UserError
-from deq_mpc_core.models.crazyflie import NX, POS, hover_thrust
-from deq_mpc_core.networks.flight_network import FlightNetwork
-from deq_mpc_core.networks.shapes import check_weights, parameter_shapes
+from deq_mpc_core.checkpoint import read_safetensors
+from deq_mpc_core.features.dimensions import THETA_SIZE
+from deq_mpc_core.features.flight import scales, scan_rays
+from deq_mpc_core.models.crazyflie import NU, NX, THRUST, hover_thrust
+from deq_mpc_core.networks.flight_kernels import fixed_point_options
+from deq_mpc_core.networks.flight_weights import network_sizes
+from deq_mpc_core.policy.artefact import is_artefact, load_artefact
+from deq_mpc_core.policy.compiled import load_step
 from deq_mpc_core.policy.config import PolicyConfig
+from deq_mpc_core.policy.flight_step import REPORT_SIZE, Constants, Line, Seen, Settings, Turns, Warm
 from deq_mpc_core.policy.interface import Array, Command, Observation, PolicyInfo
-from deq_mpc_core.policy.mpc import Mpc, MpcState, complete_reference, residuals
+from deq_mpc_core.policy.mpc import bounds, cost_weights
+from deq_mpc_core.policy.program import FlightProgram, make_program, read_flight_checkpoint
+from deq_mpc_core.solver.arrays import Options
+from deq_mpc_core.solver.solution import SolverOptions
+
+Array32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class FlightState:
-    """Warm start of the joint fixed point: the MPC's, and the network's z (T, H) float32."""
+    """Warm start of the joint fixed point.
 
-    mpc: MpcState
-    z: NDArray[np.float32]
+    Attributes:
+        t: time [s] of the first knot.
+        tau: (T, nz) plan. theta: (T, 6) waypoints and velocities, world frame. z: (T, H) the network's, float32.
+    """
+
+    t: float
+    tau: Array
+    theta: Array
+    z: Array32
+
+
+def _turns(iterations: int, options: SolverOptions) -> Turns:
+    return Turns(iterations, options.penalty_init, Options._make(getattr(options, name) for name in Options._fields))
+
+
+def kernel_settings(config: PolicyConfig, nominal_hover: float) -> Settings:
+    """The configuration as the kernel takes it. nominal_hover: thrust [N]."""
+    network, alternation = config.network, config.alternation
+    return Settings(
+        dt=config.mpc.dt,
+        margin=config.mpc.margin,
+        nominal_hover=nominal_hover,
+        sees_iterate=alternation.coupling == "deq-mpc",
+        sizes=network_sizes(network, config.mpc.horizon),
+        scales=scales(network.features),
+        mixing=fixed_point_options(network.fixed_point),
+        line=Line(network.reference_speed, network.approach_rate, network.goal_authority),
+        cold=_turns(alternation.cold_iterations, alternation.cold),
+        warm=_turns(alternation.warm_iterations, alternation.warm),
+    )
+
+
+def _own(name: str, array: Array, shape: tuple[int, ...]) -> Array:
+    """A writable, C-contiguous float64 copy: any other kind of array would be compiled for anew, in flight."""
+    copy = np.array(array, dtype=np.float64, order="C")
+    if copy.shape != shape:
+        raise ValueError(f"{name} of the observation has shape {copy.shape}; it must be {shape}")
+    return copy
 
 
 class DeqMpcPolicy:
     """theta^i = NN(x, o, tau^{i-1}), tau^i = AL_m(theta^i): N iterations cold, a few warm."""
 
-    def __init__(self, config: PolicyConfig, weights: dict[str, NDArray[np.float32]]) -> None:
-        self.config = config
-        self._mpc = Mpc(config.mpc)
-        self._network = FlightNetwork(weights, config.network, config.mpc.horizon, config.mpc.dt)
+    def __init__(self, program: FlightProgram) -> None:
+        config = self.config = program.config
         self.dt, self.horizon = config.mpc.dt, config.mpc.horizon
         self._fence = np.array([config.mpc.fence_low, config.mpc.fence_high])
-        self._weight = hover_thrust()
+        self._params, self._hover = program.params, hover_thrust(program.params)
+        self._settings = kernel_settings(config, self._hover)
+        limits = np.array([*bounds(config.mpc), np.concatenate(cost_weights(config.mpc))])
+        self._constants = Constants(program.network, scan_rays(config.network.features), limits)
+        self._step = load_step(program.slot)
+        self._warm_up()
 
     def step(self, obs: Observation, state: FlightState | None) -> tuple[Command, FlightState, PolicyInfo]:
         """See `Policy.step`."""
-        alternation, mpc = self.config.alternation, self._mpc
-        fence = self._fence if obs.fence is None else obs.fence
-        context = self._network.encode(obs.x, obs.goal, obs.obstacles, fence, self._weight)
-        problem = mpc.problem(obs, np.zeros((self.horizon, NX)))
-        solver = mpc.warm_start(obs, state.mpc, problem, alternation.warm) if state is not None else None
-        if state is None or solver is None:
-            options, iterations = alternation.cold, alternation.cold_iterations
-            solver, z = mpc.cold_start(problem, options), self._network.initial_z()
+        seen = self._look(obs)
+        shift = -1.0 if state is None else (obs.t - state.t) / self.dt
+        after = self._empty()
+        before = Warm(state.tau, state.theta, state.z) if state is not None and 0.0 <= shift <= self.horizon else after
+        report = np.empty(REPORT_SIZE)
+        self._step(seen, before, -1.0 if before is after else shift, self._constants, self._settings, after, report)
+        status, dynamics, violation, theta, tau, network, iterations, *command = report.tolist()
+        residuals = {"theta": theta, "tau": tau, "network": network, "dynamics": dynamics, "inequality": violation}
+        info = PolicyInfo(int(status), after.tau[:, :NX], residuals, int(iterations))
+        return Command(*command), FlightState(obs.t, *after), info
+
+    def _warm_up(self) -> None:
+        """Compile, or read what has been: the first step of a flight shall take no longer than the others."""
+        x = np.zeros(NX)
+        x[THRUST] = self._hover
+        self.step(Observation(0.0, x, np.zeros(3), np.zeros((0, 7))), None)
+
+    def _look(self, obs: Observation) -> Seen:
+        if obs.model_params is None:
+            params, hover = self._params, self._hover
         else:
-            options, iterations, z = alternation.warm, alternation.warm_iterations, state.z
-        theta = previous = np.full((self.horizon, 6), np.nan)
-        for _ in range(iterations):
-            tau = solver.tau
-            refined = self._network.refine(context, self._knots(obs, tau), z)
-            previous, theta, z = theta, _to_world(refined.theta, obs.x), refined.z
-            reference = complete_reference(theta[:, :3], theta[:, 3:], obs.x[8], hover_thrust(obs.model_params))
-            solution = mpc.solve(problem._replace(x_ref=reference[None]), solver, options)
-            solver = solution.state
-        found = {
-            "theta": float(np.abs(theta - previous).mean()),  # NaN after a single iteration: nothing to compare with
-            "tau": float(np.abs(solver.tau - tau)[0, :, :6].mean()),
-            "network": float(refined.residual),
-            **residuals(solution),
-        }
-        info = PolicyInfo(int(solution.status[0]), mpc.plan(solution), found, iterations)
-        return mpc.command(solution), FlightState(mpc.state(solution, obs), z), info
+            params = _own("model_params", obs.model_params, self._params.shape)
+            hover = hover_thrust(params)
+        fence = self._fence if obs.fence is None else _own("fence", obs.fence, (2, 3))
+        x, goal = _own("x", obs.x, (NX,)), _own("goal", obs.goal, (3,))
+        return Seen(x, goal, _own("obstacles", obs.obstacles, (len(obs.obstacles), 7)), fence, params, hover)
 
-    def _knots(self, obs: Observation, tau: Array) -> Array:
-        """What the network sees of the iterate tau (1, T, nz)."""
-        if self.config.alternation.coupling == "diff-mpc":
-            states = np.repeat(obs.x[None], self.horizon, axis=0)
-        else:
-            states = np.ascontiguousarray(tau[0, :, :NX])
-        return self._network.describe_knots(obs.x, states, obs.obstacles)
+    def _empty(self) -> Warm:
+        """Arrays that the step fills; they become the caller's."""
+        horizon, hidden = self.horizon, self.config.network.hidden
+        z = np.empty((horizon, hidden), np.float32)
+        return Warm(np.empty((horizon, NX + NU)), np.empty((horizon, THETA_SIZE)), z)
 
 
-def _to_world(theta: Array, x: Array) -> Array:
-    """Waypoints (T, 6) from the yaw frame of x (13,), relative, to the world, absolute."""
-    c, s = np.cos(x[8]), np.sin(x[8])
-    turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])  # row vectors: v R^T
-    return np.hstack([theta[:, :3] @ turn + x[POS], theta[:, 3:] @ turn])
-
-
-def read_flight_checkpoint(path: Path | None = None) -> tuple[PolicyConfig, dict[str, NDArray[np.float32]]]:
-    """Configuration and weights of a checkpoint, by default of the shipped one, that fit each other.
+def read_program(path: Path | None = None) -> FlightProgram:
+    """What flies, of a checkpoint or an exported artefact, by default of the shipped checkpoint.
 
     Raises:
-        UserError: if the checkpoint is missing, damaged, of another task or of a configuration unknown here.
+        UserError: if the file is missing, damaged, of another task or of a version or configuration unknown here.
     """
-    path = path or default_checkpoint()
-    checkpoint = load_checkpoint(path, task="crazyflie")
-    config = parse_config(checkpoint.config, PolicyConfig, str(path))
-    try:
-        check_weights(checkpoint.weights, parameter_shapes(config.network, config.mpc.horizon))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    return config, checkpoint.weights
+    if path is not None and is_artefact(read_safetensors(path)[0]):
+        return load_artefact(path)
+    return make_program(*read_flight_checkpoint(path))
 
 
 def load_flight_policy(path: Path | None = None) -> DeqMpcPolicy:
-    """The policy of a checkpoint, by default of the shipped one.
-
-    Raises:
-        UserError: see `read_flight_checkpoint`.
-    """
-    return DeqMpcPolicy(*read_flight_checkpoint(path))
+    """The policy of a checkpoint or an exported artefact; see `read_program`."""
+    return DeqMpcPolicy(read_program(path))

@@ -45,10 +45,11 @@ def fly(
     """
     from deq_mpc_controller import ros_launch
     from deq_mpc_controller.launch_file import read_launch_file
+    from deq_mpc_core.policy import check_policy
     from deq_mpc_sim.flight_folder import read_verdict
 
     _check_scene(scene, obstacles, radius, seed)
-    _check_policy(policy)
+    check_policy(policy)
     if uri is not None and uri.partition("://")[0] not in SCHEMES:
         raise UserError(
             f"--uri {uri!r} is no Crazyflie's; write it as radio://0/80/2M/E7E7E7E7E7 or udp://{LOOPBACK}:19850"
@@ -87,17 +88,6 @@ def _check_scene(scene: str, obstacles: str, radius: float, seed: int) -> None:
     from deq_mpc_sim.scenes import make_scene
 
     make_scene(scene, obstacles, radius, seed, 0)
-
-
-def _check_policy(policy: str) -> None:
-    """Refuse a checkpoint that cannot be flown before anything starts."""
-    from deq_mpc_core.policy import BUILT_IN
-    from deq_mpc_core.policy.flight_policy import read_flight_checkpoint
-
-    if policy == "default":
-        read_flight_checkpoint()
-    elif policy not in BUILT_IN:
-        read_flight_checkpoint(Path(policy))
 
 
 def _check_folder(out: Path) -> None:
