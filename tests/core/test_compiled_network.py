@@ -1,4 +1,4 @@
-"""The compiled fixed point that trains and serves: torch's answer, a sample's own bits, weights that are up to date."""
+"""The compiled block that trains and serves: torch's answer, a sample's own bits, weights that are up to date."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deq_mpc_core.config import parse_config
 from deq_mpc_core.learning.regulation import load_imitation
-from deq_mpc_core.networks import compiled_fixed_point
+from deq_mpc_core.networks import compiled_block
 from deq_mpc_core.networks.config import CoreConfig
 from deq_mpc_core.networks.cores import Equilibrium, build_core
 from deq_mpc_core.networks.fixed_point import FixedPoint
@@ -73,7 +73,7 @@ def test_compiled_equals_torch(horizon: int) -> None:
 def test_a_sample_has_the_same_bits_alone_in_any_company_and_on_any_threads(
     threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled_fixed_point, "available_threads", lambda: threads)
+    monkeypatch.setattr(compiled_block, "available_threads", lambda: threads)
     case, solver = problem(), core("compiled")
     together = case.solved_by(solver)
     for b in range(len(case.start)):
@@ -113,3 +113,31 @@ def test_another_type_is_refused_with_advice() -> None:
     case = problem()
     with pytest.raises(ValueError, match="engine: torch"):
         core("compiled").double()(case.injection.double(), case.start.double())
+
+
+@pytest.mark.parametrize("horizon", [1, 5])
+def test_compiled_gradients_equal_torchs(horizon: int) -> None:
+    """With respect to z, the injection and every parameter, through two applications."""
+    case, gradients = problem(horizon=horizon), []
+    weight = torch.randn(case.start.shape, generator=torch.Generator().manual_seed(2))
+    for engine in ("torch", "compiled"):
+        solver = core(engine)
+        inputs = {"z": case.start.clone().requires_grad_(), "injection": case.injection.clone().requires_grad_()}
+        out = solver.engine.apply(solver.block, inputs["z"], inputs["injection"])
+        (solver.engine.apply(solver.block, out, inputs["injection"]) * weight).sum().backward()
+        gradients.append({name: p.grad for name, p in [*inputs.items(), *solver.named_parameters()]})
+    for name, reference in gradients[0].items():
+        error = (gradients[1][name] - reference).norm() / reference.norm()
+        assert error < 1e-5, (name, float(error))
+
+
+def test_a_gradient_with_respect_to_z_that_nobody_wants_is_not_computed() -> None:
+    case, solver = problem(), core("compiled")
+    injection = case.injection.clone().requires_grad_()
+    solver.engine.apply(solver.block, case.start, injection).square().sum().backward()
+    alone = injection.grad.clone()
+    injection.grad = None
+    start = case.start.clone().requires_grad_()
+    solver.engine.apply(solver.block, start, injection).square().sum().backward()
+    assert torch.equal(injection.grad, alone)
+    assert start.grad.abs().sum() > 0.0

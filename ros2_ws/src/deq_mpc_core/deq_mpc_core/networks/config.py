@@ -13,7 +13,7 @@ from deq_mpc_core.features.config import FeatureConfig
 class FixedPointConfig(Config):
     """Anderson acceleration and the gradient through its result; see ``networks/fixed_point.py``.
 
-    engine: what finds the fixed point, see ``networks/compiled_fixed_point.py``; the gradient is torch's with either.
+    engine: what computes with the block, see ``networks/cores.py`` and ``networks/compiled_block.py``.
     """
 
     memory: int = Field(ge=1)

@@ -8,10 +8,12 @@ DEQ-MPC (CoRL 2025), section 4.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
-from deq_mpc_core.networks.compiled_fixed_point import CompiledFixedPoint
+from deq_mpc_core.networks.compiled_block import CompiledBlock
 from deq_mpc_core.networks.config import CoreConfig, FixedPointConfig
 from deq_mpc_core.networks.fixed_point import (
     FixedPoint,
@@ -63,6 +65,38 @@ class EquilibriumBlock(nn.Module):
         return self.norm3(torch.relu(z + self.norm2(injection + self.conv2(h))))
 
 
+class BlockEngine(Protocol):
+    """Who computes with an `EquilibriumBlock`. All sequences are (B, T, H)."""
+
+    def solve(self, block: nn.Module, injection: Tensor, start: Tensor) -> FixedPoint:
+        """The fixed point z* = d(z*, I) from a start, without gradient."""
+        ...
+
+    def apply(self, block: nn.Module, z: Tensor, injection: Tensor) -> Tensor:
+        """d(z, I), differentiable.
+
+        Raises:
+            ValueError: if the engine does not compute in this type or on this device; so does `solve`.
+        """
+        ...
+
+
+class TorchBlock:
+    """The reference `BlockEngine`: any type, any device."""
+
+    def __init__(self, config: FixedPointConfig) -> None:
+        self._config = config
+
+    def solve(self, block: nn.Module, injection: Tensor, start: Tensor) -> FixedPoint:
+        """See `BlockEngine.solve`."""
+        return solve_anderson(lambda value: block(value, injection), start, self._config)
+
+    def apply(self, block: nn.Module, z: Tensor, injection: Tensor) -> Tensor:
+        """See `BlockEngine.apply`."""
+        out: Tensor = block(z, injection)
+        return out
+
+
 class Equilibrium(nn.Module):
     """Kind deq: z* = d(z*, I), with the gradient that the configuration names."""
 
@@ -70,24 +104,22 @@ class Equilibrium(nn.Module):
         super().__init__()
         self.block = EquilibriumBlock(hidden, groups)
         self.config = config
-        self._compiled = CompiledFixedPoint(groups, config) if config.engine == "compiled" else None
-
-    def _find(self, injection: Tensor, start: Tensor) -> FixedPoint:
-        if self._compiled is not None:
-            return self._compiled.solve(dict(self.block.named_parameters()), injection, start)
-        return solve_anderson(lambda value: self.block(value, injection), start, self.config)
+        self.engine: BlockEngine = TorchBlock(config)
+        if config.engine == "compiled":
+            self.engine = CompiledBlock(groups, config)
 
     def forward(self, injection: Tensor, z: Tensor) -> tuple[Tensor, FixedPoint]:
         """Hidden (B, T, H) with its gradient, and the fixed point found from the start z, without."""
-        solution = self._find(injection.detach(), z.detach())
+        solution = self.engine.solve(self.block, injection.detach(), z.detach())
         if not torch.is_grad_enabled():
             return solution.z, solution
+
+        def block(value: Tensor) -> Tensor:
+            return self.engine.apply(self.block, value, injection)
+
         if self.config.gradient == "implicit":
-            hidden = attach_implicit_gradient(lambda value: self.block(value, injection), solution.z, self.config)
-        else:
-            steps = self.config.phantom_steps
-            hidden = attach_phantom_gradient(lambda value: self.block(value, injection), solution.z, steps)
-        return hidden, solution
+            return attach_implicit_gradient(block, solution.z, self.config), solution
+        return attach_phantom_gradient(block, solution.z, self.config.phantom_steps), solution
 
 
 def build_core(config: CoreConfig) -> ConvStack | Equilibrium:

@@ -64,11 +64,32 @@ def fixed_point_options(config: FixedPointConfig) -> Mixing:
     return Mixing(config.memory, np.float32(config.mixing), config.max_steps, config.tolerance, config.regularisation)
 
 
-class Scratch(NamedTuple):
-    """Scratch of `_apply_block`: padded (T + 2, H) with zeros in its first and last row, sums (2, H)."""
+class Tape(NamedTuple):
+    """What d computes on its way, each (T, H): all that its gradient needs; see `_apply_block`."""
 
-    padded: Array32
-    sums: Array32
+    rectified: Array32
+    mixed: Array32
+    injected: Array32
+    joined: Array32
+
+
+class TransposedWeights(NamedTuple):
+    """Convolutions that carry gradients back, (3 O, I): taps in reverse, each transposed. weight1 may be empty, which
+    leaves conv1's part of the gradient with respect to z out."""
+
+    weight1: Array32
+    weight2: Array32
+
+
+class BlockGradients(NamedTuple):
+    """With respect to z, I and conv1's output, (B, T, H), and to the norms' gains and shifts, (B, 3, H), each sample on
+    its own. The convolutions' follow from these: I's is also that of conv2's output."""
+
+    z: Array32
+    injection: Array32
+    rectified: Array32
+    gains: Array32
+    shifts: Array32
 
 
 class EquilibriumBatch(NamedTuple):
@@ -82,52 +103,74 @@ class EquilibriumBatch(NamedTuple):
 
 
 @jit
-def _affine(x: Array32, stride: int, weight: Array32, bias: Array32, out: Array32) -> None:
-    """out[m] = bias + x[m stride : m stride + I] W, for x flat, W (I, O), out (M, O).
-
-    With stride < I the rows of x overlap: a zero-padded (T + 2, H) sequence and stride H make it a convolution.
-    Blocks of 4 rows by 4 inputs reuse what is loaded: 87 GFLOP/s on one 2.6 GHz core, against 26 for the plain loops.
-    """
-    rows, outputs = out.shape
-    for m in range(rows):
-        for j in range(outputs):
+def _affine(x: Array32, weight: Array32, bias: Array32, out: Array32) -> None:
+    """out (M, O) = x (M, I) W + bias."""
+    for m in range(out.shape[0]):
+        for j in range(out.shape[1]):
             out[m, j] = bias[j]
-    blocked = rows // 4 * 4
-    for m in range(0, blocked, 4):
-        _affine_block(x, m * stride, stride, weight, out[m : m + 4])
-    for m in range(blocked, rows):
-        _affine_row(x, m * stride, weight, out[m])
+    _accumulate(x, weight, out)
 
 
 @jit
-def _affine_row(x: Array32, start: int, weight: Array32, out: Array32) -> None:
-    """One row of `_affine`, from x[start:]; out: (O,). Blocks of 4 inputs reuse the output."""
+def _convolve(x: Array32, weight: Array32, bias: Array32, out: Array32) -> None:
+    """Kernel-3 convolution with zero padding of x (T, I); weight: (3 I, O), out: (T, O)."""
+    for t in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[t, j] = bias[j]
+    _convolve_more(x, weight, out)
+
+
+@jit
+def _convolve_more(x: Array32, weight: Array32, out: Array32) -> None:
+    """`_convolve` added to out."""
+    rows, inputs = x.shape
+    for tap in range(3):
+        first, last = max(0, 1 - tap), min(rows, rows + 1 - tap)
+        _accumulate(x[first + tap - 1 : last + tap - 1], weight[tap * inputs : (tap + 1) * inputs], out[first:last])
+
+
+@jit
+def _accumulate(x: Array32, weight: Array32, out: Array32) -> None:
+    """out (M, O) += x (M, I) W.
+
+    Blocks of 4 rows by 4 inputs reuse what is loaded: 87 GFLOP/s on one 2.6 GHz core, against 26 for the plain loops.
+    """
+    rows = out.shape[0]
+    blocked = rows // 4 * 4
+    for m in range(0, blocked, 4):
+        _accumulate_block(x[m], x[m + 1], x[m + 2], x[m + 3], weight, out[m : m + 4])
+    for m in range(blocked, rows):
+        _accumulate_row(x[m], weight, out[m])
+
+
+@jit
+def _accumulate_row(x: Array32, weight: Array32, out: Array32) -> None:
+    """One row of `_accumulate`; x: (I,), out: (O,). Blocks of 4 inputs reuse the output."""
     inputs = weight.shape[0]
     blocked = inputs // 4 * 4
     for i in range(0, blocked, 4):
         w0, w1, w2, w3 = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
-        a0, a1, a2, a3 = x[start + i], x[start + i + 1], x[start + i + 2], x[start + i + 3]
+        a0, a1, a2, a3 = x[i], x[i + 1], x[i + 2], x[i + 3]
         for j in range(out.size):
             out[j] += a0 * w0[j] + a1 * w1[j] + a2 * w2[j] + a3 * w3[j]
     for i in range(blocked, inputs):
-        a, w = x[start + i], weight[i]
+        a, w = x[i], weight[i]
         for j in range(out.size):
             out[j] += a * w[j]
 
 
 @jit
-def _affine_block(x: Array32, start: int, stride: int, weight: Array32, out: Array32) -> None:
-    """Four rows of `_affine`, the first from x[start:]; out: (4, O)."""
+def _accumulate_block(x0: Array32, x1: Array32, x2: Array32, x3: Array32, weight: Array32, out: Array32) -> None:
+    """Four rows of `_accumulate`; x0..x3: (I,), out: (4, O)."""
     inputs, outputs = weight.shape
     blocked = inputs // 4 * 4
     out0, out1, out2, out3 = out[0], out[1], out[2], out[3]
-    s0, s1, s2, s3 = start, start + stride, start + 2 * stride, start + 3 * stride
     for i in range(0, blocked, 4):
         w0, w1, w2, w3 = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
-        a00, a01, a02, a03 = x[s0 + i], x[s0 + i + 1], x[s0 + i + 2], x[s0 + i + 3]
-        a10, a11, a12, a13 = x[s1 + i], x[s1 + i + 1], x[s1 + i + 2], x[s1 + i + 3]
-        a20, a21, a22, a23 = x[s2 + i], x[s2 + i + 1], x[s2 + i + 2], x[s2 + i + 3]
-        a30, a31, a32, a33 = x[s3 + i], x[s3 + i + 1], x[s3 + i + 2], x[s3 + i + 3]
+        a00, a01, a02, a03 = x0[i], x0[i + 1], x0[i + 2], x0[i + 3]
+        a10, a11, a12, a13 = x1[i], x1[i + 1], x1[i + 2], x1[i + 3]
+        a20, a21, a22, a23 = x2[i], x2[i + 1], x2[i + 2], x2[i + 3]
+        a30, a31, a32, a33 = x3[i], x3[i + 1], x3[i + 2], x3[i + 3]
         for j in range(outputs):
             v0, v1, v2, v3 = w0[j], w1[j], w2[j], w3[j]
             out0[j] += a00 * v0 + a01 * v1 + a02 * v2 + a03 * v3
@@ -136,24 +179,12 @@ def _affine_block(x: Array32, start: int, stride: int, weight: Array32, out: Arr
             out3[j] += a30 * v0 + a31 * v1 + a32 * v2 + a33 * v3
     for i in range(blocked, inputs):
         w = weight[i]
-        a0, a1, a2, a3 = x[s0 + i], x[s1 + i], x[s2 + i], x[s3 + i]
+        a0, a1, a2, a3 = x0[i], x1[i], x2[i], x3[i]
         for j in range(outputs):
             out0[j] += a0 * w[j]
             out1[j] += a1 * w[j]
             out2[j] += a2 * w[j]
             out3[j] += a3 * w[j]
-
-
-@jit
-def _linear(x: Array32, weight: Array32, bias: Array32, out: Array32) -> None:
-    """out (M, O) = x (M, I) W + bias."""
-    _affine(x.reshape(x.size), weight.shape[0], weight, bias, out)
-
-
-@jit
-def _convolve(padded: Array32, weight: Array32, bias: Array32, out: Array32) -> None:
-    """Kernel-3 convolution; padded: (T + 2, I) with zeros in its first and last row, weight: (3 I, O), out: (T, O)."""
-    _affine(padded.reshape(padded.size), padded.shape[1], weight, bias, out)
 
 
 @jit
@@ -219,10 +250,10 @@ def _group_norm(x: Array32, groups: int, gain: Array32, shift: Array32, scratch:
 @jit
 def _apply_mlp(mlp: Mlp, x: Array32, hidden: Array32, out: Array32) -> None:
     """out (M, O) = MLP(x (M, I)); hidden: (M, H) scratch."""
-    _linear(x, mlp.weight1, mlp.bias1, hidden)
+    _affine(x, mlp.weight1, mlp.bias1, hidden)
     _layer_norm(hidden, mlp.gain, mlp.shift)
     _relu(hidden)
-    _linear(hidden, mlp.weight2, mlp.bias2, out)
+    _affine(hidden, mlp.weight2, mlp.bias2, out)
 
 
 def _bitcast(_context: Any, _bits: Any) -> Any:
@@ -281,10 +312,10 @@ def _mix(query: Array32, key_value: Array32, heads: int, mixed: Array32) -> None
         for k in range(tokens):
             for d in range(width):
                 values[k, d] = key_value[k, hidden + first + d]
-        _linear(asked, keys, zeros[:tokens], scores)
+        _affine(asked, keys, zeros[:tokens], scores)
         for q in range(count):
             asked[q, 0] = _ONE / _exponentiate(scores[q])
-        _linear(scores, values, zeros[:width], given)
+        _affine(scores, values, zeros[:width], given)
         for q in range(count):
             for d in range(width):
                 mixed[q, first + d] = asked[q, 0] * given[q, d]
@@ -296,10 +327,10 @@ def _attend(stack: AttentionStack, layer: int, heads: int, queries: Array32, tok
     count, hidden = queries.shape
     query, mixed = np.empty((count, hidden), np.float32), np.empty((count, hidden), np.float32)
     key_value = np.empty((len(tokens), 2 * hidden), np.float32)
-    _linear(queries, stack.query_weight[layer], stack.query_bias[layer], query)
-    _linear(tokens, stack.key_value_weight[layer], stack.key_value_bias[layer], key_value)
+    _affine(queries, stack.query_weight[layer], stack.query_bias[layer], query)
+    _affine(tokens, stack.key_value_weight[layer], stack.key_value_bias[layer], key_value)
     _mix(query, key_value, heads, mixed)
-    _linear(mixed, stack.output_weight[layer], stack.output_bias[layer], query)
+    _affine(mixed, stack.output_weight[layer], stack.output_bias[layer], query)
     for q in range(count):
         for j in range(hidden):
             queries[q, j] += query[q, j]
@@ -310,11 +341,9 @@ def _attend(stack: AttentionStack, layer: int, heads: int, queries: Array32, tok
 def _solve_conv_stack(weights: ConvWeights, groups: int, injection: Array32) -> Array32:
     """h <- h + ReLU(GN(conv(h))) from h = injection (T, H), which is overwritten; returns h."""
     rows, channels = injection.shape
-    padded = np.zeros((rows + 2, channels), np.float32)
     out, scratch = np.empty((rows, channels), np.float32), np.empty((2, channels), np.float32)
     for block in range(len(weights.bias)):
-        padded[1:-1] = injection
-        _convolve(padded, weights.weight[block], weights.bias[block], out)
+        _convolve(injection, weights.weight[block], weights.bias[block], out)
         _group_norm(out, groups, weights.gain[block], weights.shift[block], scratch)
         _relu(out)
         for t in range(rows):
@@ -324,27 +353,122 @@ def _solve_conv_stack(weights: ConvWeights, groups: int, injection: Array32) -> 
 
 
 @jit
+def _new_tape(rows: int, channels: int) -> Tape:
+    """Room for one sample."""
+    shape = (rows, channels)
+    return Tape(
+        np.empty(shape, np.float32),
+        np.empty(shape, np.float32),
+        np.empty(shape, np.float32),
+        np.empty(shape, np.float32),
+    )
+
+
+@jit
 def _apply_block(
-    weights: EquilibriumWeights, groups: int, injection: Array32, z: Array32, work: Scratch, out: Array32
+    weights: EquilibriumWeights, groups: int, injection: Array32, z: Array32, tape: Tape, sums: Array32, out: Array32
 ) -> None:
-    """out = d(z, I), all (T, H)."""
+    """out = d(z, I), all (T, H); sums: (2, H) scratch.
+
+    rectified = ReLU(conv(z)), mixed = GN(rectified), injected = I + conv(mixed), joined = ReLU(z + GN(injected)),
+    out = GN(joined).
+    """
     rows, channels = z.shape
-    padded, scratch = work.padded, work.sums
-    padded[1:-1] = z
-    _convolve(padded, weights.weight1, weights.bias1, out)
-    _relu(out)
-    _group_norm(out, groups, weights.gain1, weights.shift1, scratch)
-    padded[1:-1] = out
-    _convolve(padded, weights.weight2, weights.bias2, out)
+    _convolve(z, weights.weight1, weights.bias1, tape.rectified)
+    _relu(tape.rectified)
+    tape.mixed[:] = tape.rectified
+    _group_norm(tape.mixed, groups, weights.gain1, weights.shift1, sums)
+    _convolve(tape.mixed, weights.weight2, weights.bias2, tape.injected)
     for t in range(rows):
         for j in range(channels):
-            out[t, j] += injection[t, j]
-    _group_norm(out, groups, weights.gain2, weights.shift2, scratch)
+            tape.injected[t, j] += injection[t, j]
+    tape.joined[:] = tape.injected
+    _group_norm(tape.joined, groups, weights.gain2, weights.shift2, sums)
     for t in range(rows):
         for j in range(channels):
-            out[t, j] += z[t, j]
-    _relu(out)
-    _group_norm(out, groups, weights.gain3, weights.shift3, scratch)
+            tape.joined[t, j] += z[t, j]
+    _relu(tape.joined)
+    out[:] = tape.joined
+    _group_norm(out, groups, weights.gain3, weights.shift3, sums)
+
+
+@jit
+def _sample_tape(tape: Tape, b: int) -> Tape:
+    return Tape(tape.rectified[b], tape.mixed[b], tape.injected[b], tape.joined[b])
+
+
+@jit
+def _sample_grads(grads: BlockGradients, b: int) -> BlockGradients:
+    return BlockGradients(grads.z[b], grads.injection[b], grads.rectified[b], grads.gains[b], grads.shifts[b])
+
+
+@jit
+def _group_norm_gradient(
+    x: Array32, groups: int, gain: Array32, bar: Array32, gain_bar: Array32, shift_bar: Array32, sums: Array32
+) -> None:
+    """From bar (T, H), the gradient with respect to GN(x), to that with respect to x (T, H), in place; sums: (4, H).
+
+    With y = (x - mean) / sigma and y_bar = gain bar: x_bar = (y_bar - <y_bar> - y <y_bar y>) / sigma, <> over a group.
+    """
+    mean, inverse, average, product = sums[0], sums[1], sums[2], sums[3]
+    rows, channels = x.shape
+    count = np.float32(rows * (channels // groups))
+    sums[:] = _ZERO
+    gain_bar[:] = _ZERO
+    shift_bar[:] = _ZERO
+    for t in range(rows):
+        for j in range(channels):
+            mean[j] += x[t, j]
+    _average_groups(mean, groups, count)
+    for t in range(rows):
+        for j in range(channels):
+            inverse[j] += (x[t, j] - mean[j]) * (x[t, j] - mean[j])
+    _average_groups(inverse, groups, count)
+    for j in range(channels):
+        inverse[j] = _ONE / math.sqrt(inverse[j] + _EPSILON)
+    for t in range(rows):
+        for j in range(channels):
+            shift_bar[j] += bar[t, j]
+            gain_bar[j] += bar[t, j] * (x[t, j] - mean[j]) * inverse[j]
+    for j in range(channels):
+        average[j] = gain[j] * shift_bar[j]
+        product[j] = gain[j] * gain_bar[j]
+    _average_groups(average, groups, count)
+    _average_groups(product, groups, count)
+    for t in range(rows):
+        for j in range(channels):
+            y = (x[t, j] - mean[j]) * inverse[j]
+            bar[t, j] = (gain[j] * bar[t, j] - average[j] - y * product[j]) * inverse[j]
+
+
+@jit
+def _differentiate_block(
+    weights: EquilibriumWeights,
+    transposed: TransposedWeights,
+    groups: int,
+    tape: Tape,
+    out_bar: Array32,
+    grads: BlockGradients,
+    sums: Array32,
+) -> None:
+    """The chain rule backwards through `_apply_block`; out_bar: (T, H), sums: (4, H) scratch."""
+    rows, channels = out_bar.shape
+    gains, shifts = grads.gains, grads.shifts
+    grads.z[:] = out_bar
+    _group_norm_gradient(tape.joined, groups, weights.gain3, grads.z, gains[2], shifts[2], sums)
+    for t in range(rows):
+        for j in range(channels):
+            grads.z[t, j] = grads.z[t, j] if tape.joined[t, j] > _ZERO else _ZERO
+    grads.injection[:] = grads.z
+    _group_norm_gradient(tape.injected, groups, weights.gain2, grads.injection, gains[1], shifts[1], sums)
+    grads.rectified[:] = _ZERO
+    _convolve_more(grads.injection, transposed.weight2, grads.rectified)
+    _group_norm_gradient(tape.rectified, groups, weights.gain1, grads.rectified, gains[0], shifts[0], sums)
+    for t in range(rows):
+        for j in range(channels):
+            grads.rectified[t, j] = grads.rectified[t, j] if tape.rectified[t, j] > _ZERO else _ZERO
+    if transposed.weight1.size:
+        _convolve_more(grads.rectified, transposed.weight1, grads.z)
 
 
 @jit
@@ -392,14 +516,14 @@ def _solve_equilibrium(
     """z* = d(z*, I) from ``start`` (T, H): (z*, residual, steps); see ``fixed_point.FixedPoint``."""
     rows, channels = start.shape
     size = rows * channels
-    work = Scratch(np.zeros((rows + 2, channels), np.float32), np.empty((2, channels), np.float32))
+    tape, sums = _new_tape(rows, channels), np.empty((2, channels), np.float32)
     iterates, residuals = np.empty((mixing.memory, size), np.float32), np.empty((mixing.memory, size), np.float32)
     gram, weights = np.empty((mixing.memory, mixing.memory)), np.empty(mixing.memory)
     z, image = start.copy(), np.empty((rows, channels), np.float32)
     flat, flat_image = z.reshape(size), image.reshape(size)
     best, best_residual, steps = z.copy(), np.inf, 0
     for k in range(mixing.max_steps):
-        _apply_block(block, groups, injection, z, work, image)
+        _apply_block(block, groups, injection, z, tape, sums, image)
         steps = k + 1
         slot, stored = k % mixing.memory, min(k + 1, mixing.memory)
         step = residuals[slot]
@@ -431,6 +555,42 @@ def solve_equilibria(
     for b in range(first, last):
         z, residual, steps = _solve_equilibrium(block, groups, mixing, batch.injections[b], batch.starts[b])
         batch.z[b], batch.residuals[b], batch.steps[b] = z, residual, steps
+
+
+@njit(cache=True, error_model="numpy", fastmath=FASTMATH, nogil=True)
+def apply_blocks(
+    weights: EquilibriumWeights,
+    groups: int,
+    z: Array32,
+    injections: Array32,
+    tape: Tape,
+    out: Array32,
+    first: int,
+    last: int,
+) -> None:
+    """out = d(z, I) of the samples first..last-1, all (B, T, H), with the tape (B, T, H) each. Releases the GIL."""
+    sums = np.empty((2, z.shape[2]), np.float32)
+    for b in range(first, last):
+        _apply_block(weights, groups, injections[b], z[b], _sample_tape(tape, b), sums, out[b])
+
+
+@njit(cache=True, error_model="numpy", fastmath=FASTMATH, nogil=True)
+def differentiate_blocks(
+    weights: EquilibriumWeights,
+    transposed: TransposedWeights,
+    groups: int,
+    tape: Tape,
+    out_bar: Array32,
+    grads: BlockGradients,
+    first: int,
+    last: int,
+) -> None:
+    """Gradients of a loss with respect to z, I and what else `BlockGradients` names, from out_bar (B, T, H)."""
+    sums = np.empty((4, out_bar.shape[2]), np.float32)
+    for b in range(first, last):
+        _differentiate_block(
+            weights, transposed, groups, _sample_tape(tape, b), out_bar[b], _sample_grads(grads, b), sums
+        )
 
 
 @jit
@@ -470,10 +630,8 @@ def _inject(weights: RefinerWeights, injection: Array32, knots: Array32) -> Arra
 @jit
 def _read_out(weights: RefinerWeights, hidden: Array32, context: FlightContext) -> Array:
     """theta (T, 6) = baseline + authority * scale * conv(hidden)."""
-    padded = np.zeros((hidden.shape[0] + 2, hidden.shape[1]), np.float32)
-    padded[1:-1] = hidden
     out = np.empty((hidden.shape[0], weights.output_scale.size), np.float32)
-    _convolve(padded, weights.head_weight, weights.head_bias, out)
+    _convolve(hidden, weights.head_weight, weights.head_bias, out)
     return context.baseline + context.authority * weights.output_scale * out
 
 

@@ -7,6 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def stack_neighbours(x: Tensor) -> Tensor:
+    """(B, T, H) to (B, T, 3 H): [x_{t-1}; x_t; x_{t+1}], zero beyond the ends."""
+    padded = F.pad(x, (0, 0, 1, 1))
+    return torch.cat([padded[:, :-2], x, padded[:, 2:]], dim=-1)
+
+
 class TemporalConv(nn.Module):
     """Conv1D over the knots, kernel 3, zero padding: y_t = b + W [x_{t-1}; x_t; x_{t+1}].
 
@@ -19,8 +25,7 @@ class TemporalConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, inputs) -> (B, T, outputs)."""
-        padded = F.pad(x, (0, 0, 1, 1))
-        return self.linear(torch.cat([padded[:, :-2], x, padded[:, 2:]], dim=-1))
+        return self.linear(stack_neighbours(x))
 
 
 class TemporalGroupNorm(nn.GroupNorm):

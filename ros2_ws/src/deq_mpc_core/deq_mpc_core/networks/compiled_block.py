@@ -1,0 +1,129 @@
+"""The equilibrium block d by the flight's compiled kernels, float32 on a CPU: its fixed point, its value, its gradient.
+
+Each sample is computed on its own, so that its answer has the same bits whatever its batch mates are, and costs only
+the Anderson steps that it needs itself. ``cores.TorchBlock`` is the reference, for any type and device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from deq_mpc_core.networks.config import FixedPointConfig
+from deq_mpc_core.networks.fixed_point import FixedPoint
+from deq_mpc_core.networks.flight_kernels import (
+    BlockGradients,
+    EquilibriumBatch,
+    Mixing,
+    Tape,
+    TransposedWeights,
+    apply_blocks,
+    differentiate_blocks,
+    solve_equilibria,
+)
+from deq_mpc_core.networks.flight_weights import EquilibriumWeights, WeightReader
+from deq_mpc_core.networks.layers import stack_neighbours
+from deq_mpc_core.threads import available_threads, over_batch
+
+_CONVS, _NORMS = ("conv1.linear", "conv2.linear"), ("norm1", "norm2", "norm3")
+_PARAMETERS = tuple(f"{part}.{kind}" for part in (*_CONVS, *_NORMS) for kind in ("weight", "bias"))
+"""Of ``cores.EquilibriumBlock``, in the order in which they are passed here."""
+
+
+def _transposed(weight: Tensor) -> Any:
+    """(O, 3 I) of a `TemporalConv` to what carries gradients back, (3 O, I)."""
+    outputs = len(weight)
+    return weight.detach().view(outputs, 3, -1).flip(1).transpose(0, 1).reshape(3 * outputs, -1).contiguous().numpy()
+
+
+class CompiledBlock:
+    """A `BlockEngine`; keeps the kernels' copy of one block's weights and renews it when they change."""
+
+    def __init__(self, groups: int, config: FixedPointConfig) -> None:
+        self.groups = groups
+        self._mixing = Mixing(
+            config.memory, np.float32(config.mixing), config.max_steps, config.tolerance, config.regularisation
+        )
+        self._seen: tuple[tuple[int, int], ...] = ()
+        self._weights: tuple[EquilibriumWeights, TransposedWeights] | None = None
+
+    def solve(self, block: nn.Module, injection: Tensor, start: Tensor) -> FixedPoint:
+        """See `BlockEngine.solve`."""
+        _check(start)
+        found = FixedPoint(torch.empty_like(start), start.new_empty(len(start)), torch.empty(len(start)).long())
+        batch = EquilibriumBatch(*(a.contiguous().numpy() for a in (injection, start, *found)))
+        weights, _ = self.weights(_parameters(block))
+        over_batch(available_threads(), len(start), solve_equilibria, weights, self.groups, self._mixing, batch)
+        return found
+
+    def apply(self, block: nn.Module, z: Tensor, injection: Tensor) -> Tensor:
+        """See `BlockEngine.apply`."""
+        _check(z)
+        out: Tensor = _Application.apply(self, z, injection, *_parameters(block))
+        return out
+
+    def weights(self, parameters: Sequence[Tensor]) -> tuple[EquilibriumWeights, TransposedWeights]:
+        """The kernels' layout of the block's parameters; torch counts the changes of a tensor in its version."""
+        versions = tuple((p.data_ptr(), p._version) for p in parameters)
+        if self._weights is None or versions != self._seen:
+            named = dict(zip(_PARAMETERS, parameters, strict=True))
+            arrays = {f"core.block.{name}": p.detach().numpy() for name, p in named.items()}
+            back = TransposedWeights(*(_transposed(named[f"{conv}.weight"]) for conv in _CONVS))
+            self._weights = WeightReader(arrays).equilibrium(), back
+            self._seen = versions
+        return self._weights
+
+
+def _parameters(block: nn.Module) -> list[Tensor]:
+    return [block.get_parameter(name) for name in _PARAMETERS]
+
+
+def _check(z: Tensor) -> None:
+    if z.dtype != torch.float32 or z.device.type != "cpu":
+        raise ValueError(
+            f"the compiled block is for float32 on the CPU, not {z.dtype} on {z.device}; configure engine: torch"
+        )
+
+
+class _Application(torch.autograd.Function):
+    """d(z, I) and its gradient; the large matrix products over the whole batch are torch's."""
+
+    @staticmethod
+    def forward(ctx: Any, engine: CompiledBlock, z: Tensor, injection: Tensor, *parameters: Tensor) -> Tensor:
+        z, injection, out = z.contiguous(), injection.contiguous(), torch.empty_like(z)
+        tape = [torch.empty_like(z) for _ in Tape._fields]
+        weights, _ = engine.weights(parameters)
+        arrays = (z.detach().numpy(), injection.detach().numpy(), Tape(*(a.numpy() for a in tape)), out.numpy())
+        over_batch(available_threads(), len(z), apply_blocks, weights, engine.groups, *arrays)
+        ctx.engine = engine
+        ctx.save_for_backward(z, *tape, *parameters)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, out_bar: Tensor) -> tuple[Tensor | None, ...]:
+        saved: tuple[Tensor, ...] = ctx.saved_tensors
+        z, tape, parameters = saved[0], saved[1:5], saved[5:]
+        weights, transposed = ctx.engine.weights(parameters)
+        if not ctx.needs_input_grad[1]:
+            transposed = transposed._replace(weight1=np.empty((0, 0), np.float32))
+        norms = (len(z), len(_NORMS), z.shape[2])
+        bars = [*(torch.empty_like(z) for _ in range(3)), torch.empty(norms), torch.empty(norms)]
+        grads = BlockGradients(*(a.numpy() for a in bars))
+        arrays = (Tape(*(a.numpy() for a in tape)), out_bar.contiguous().numpy(), grads)
+        over_batch(available_threads(), len(z), differentiate_blocks, weights, transposed, ctx.engine.groups, *arrays)
+        z_bar, injection_bar, rectified_bar, gain_bars, shift_bars = bars
+        convs = [*_conv_gradients(z, rectified_bar), *_conv_gradients(tape[Tape._fields.index("mixed")], injection_bar)]
+        scales = [bar[:, norm].sum(0) for norm in range(len(_NORMS)) for bar in (gain_bars, shift_bars)]
+        return None, z_bar if ctx.needs_input_grad[1] else None, injection_bar, *convs, *scales
+
+
+def _conv_gradients(x: Tensor, out_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """With respect to weight and bias of a `TemporalConv` of x (B, T, I)."""
+    flat = out_bar.flatten(0, 1)
+    return flat.t() @ stack_neighbours(x).flatten(0, 1), flat.sum(0)
