@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import sympy as sp
 from sympy.printing.pycode import PythonCodePrinter, pycode
@@ -20,6 +20,10 @@ class _TorchPrinter(PythonCodePrinter):
         **PythonCodePrinter._kf,
         **{name: f"torch.{name}" for name in ("sin", "cos", "tan", "exp", "log", "sqrt", "tanh")},
     }
+
+    def _print(self, expr: sp.Basic, **kwargs: Any) -> str:
+        constant = isinstance(expr, sp.Function) and not expr.free_symbols  # torch's functions refuse numbers
+        return repr(float(expr)) if constant else str(super()._print(expr, **kwargs))
 
     def _print_Pow(self, expr: sp.Pow, rational: bool = False) -> str:
         return str(self._hprint_Pow(expr, rational=rational, sqrt="torch.sqrt" if expr.free_symbols else "math.sqrt"))
