@@ -26,8 +26,8 @@ DT = 0.05
 """[s]"""
 _TIGHTEST, _LOOSEST = 0.01, 0.5
 """Room between the motion and a bound, in natural scales of the quantity; drawn log-uniformly."""
-_CLEARANCE = (0.02, 0.15)
-"""[m] room between the motion and a sphere."""
+_CLEARANCE = (0.002, 0.1)
+"""[m] room between the motion and a sphere; drawn log-uniformly."""
 _RADIUS = (0.1, 0.4)
 """[m]"""
 _SMALLEST_RADIUS = 0.03
@@ -120,7 +120,7 @@ def _quadrotor() -> Recipe:
         u_lower=task.lower[12:],
         u_upper=task.upper[12:],
         bounded=(2, 6, 7, 8, 9, 10, 11),
-        offset=np.array([0.3] * 3 + [0.05] * 3 + [0.5] * 3 + [0.5] * 3),
+        offset=np.array([0.4] * 3 + [0.05] * 3 + [0.5] * 3 + [0.5] * 3),
         q=task.q,
         r=task.r,
         steady=_level,
@@ -140,8 +140,8 @@ def _crazyflie() -> Recipe:
         u_lower=np.array([-0.4, -0.4, -1.5, 0.12]),
         u_upper=np.array([0.4, 0.4, 1.5, 0.43]),
         bounded=(2, 3, 4, 5, 6, 7),
-        offset=np.array([0.2] * 3 + [0.3] * 3 + [0.1] * 3 + [0.2] * 3 + [0.02]),
-        q=np.array([5.0] * 3 + [1.0] * 3 + [0.5] * 3 + [0.05] * 3 + [1.0]),
+        offset=np.array([0.4] * 3 + [0.3] * 3 + [0.1] * 3 + [0.2] * 3 + [0.02]),
+        q=np.array([10.0] * 3 + [1.0] * 3 + [0.2] * 3 + [0.02] * 3 + [1.0]),
         r=np.array([1.0, 1.0, 0.2, 5.0]),
     )
 
@@ -205,9 +205,12 @@ def _spheres(rng: np.random.Generator, path: Array, towards: Array, count: int) 
     """Centres (T, K, 3) and radii (K,) of drifting spheres beside a path (T, 3), rather ``towards`` (3,)."""
     horizon = path.shape[0]
     knots = rng.integers(horizon // 3, horizon, count)
-    direction = rng.normal(size=(count, 3)) + 1.5 * towards / max(float(np.linalg.norm(towards)), 1e-9)
+    direction = rng.normal(size=(count, 3)) + 2.0 * towards / max(float(np.linalg.norm(towards)), 1e-9)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    wanted, clearance = rng.uniform(*_RADIUS, count), rng.uniform(*_CLEARANCE, count)
+    wanted, clearance = (
+        rng.uniform(*_RADIUS, count),
+        np.exp(rng.uniform(np.log(_CLEARANCE[0]), np.log(_CLEARANCE[1]), count)),
+    )
     middle = path[knots] + direction * (wanted + clearance)[:, None]
     elapsed = (np.arange(horizon)[:, None, None] - knots[:, None]) * DT
     centres = middle + rng.normal(size=(count, 3)) * _DRIFT * elapsed

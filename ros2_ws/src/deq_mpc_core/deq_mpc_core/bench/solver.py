@@ -1,0 +1,232 @@
+"""The suite ``solver``: this project's engines and their peers on the same problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deq_mpc_core.bench.peers import MissingPeerError, Peer
+from deq_mpc_core.bench.peers.mpc_pytorch import MpcPytorchPeer
+from deq_mpc_core.bench.problems import random_problems, take
+from deq_mpc_core.bench.quality import objective, violation
+from deq_mpc_core.bench.row import BenchOptions, Row, Work
+from deq_mpc_core.bench.scenes import corridor, quadrotors
+from deq_mpc_core.bench.timing import Candidate, Effort, compare, measure
+from deq_mpc_core.models import MODELS, Model
+from deq_mpc_core.solver import CpuEngine, Data, Engine, SolverOptions, cold_state
+from deq_mpc_core.solver.torch_engine import TorchEngine
+
+Array = NDArray[np.float64]
+
+PAPER = SolverOptions(al_iterations=12, newton_steps=4, tolerance=0.0)
+"""The paper's cold solve: twelve multiplier iterations whatever the residuals, each of at most four Newton steps."""
+CONVERGED = SolverOptions(al_iterations=60, newton_steps=3, penalty_init=1000.0, tolerance=1e-5)
+"""Until the residuals are so small that the objective is right to `_OBJECTIVE`, far below the peers' tolerance."""
+FIXED = SolverOptions(al_iterations=2, newton_steps=2, tolerance=0.0, newton_tolerance=0.0)
+"""The same amount of work for every problem."""
+PEER_TOLERANCE = 1e-4
+_OBJECTIVE, _VIOLATION = 1e-4, 1e-4
+"""A result counts where its objective is within this share of the best known and its violation below this, SI."""
+_PRECISE = 1e-9
+"""IPOPT's tolerance for the best known plan."""
+_SCENES = 16
+_LARGEST_ON_TORCH_CPU = 4096
+_DISTINCT = 64
+"""Larger batches repeat this many problems."""
+
+
+def suite(options: BenchOptions) -> Iterator[Row]:
+    """All works of the solver."""
+    yield from cold_quadrotors(options)
+    yield from converged_crazyflies(options)
+    yield from horizons(options)
+    yield from batches(options)
+    yield from devices(options)
+
+
+def _solving(engine: Engine, problems: Sequence[Data], options: SolverOptions) -> Callable[[int], Any]:
+    """Solves the round's problem from the cold start, which is made beforehand."""
+    starts = [cold_state(data, options.penalty_init) for data in problems]
+    return lambda number: engine.solve(problems[number % len(problems)], starts[number % len(problems)], options)
+
+
+def _effort(options: BenchOptions) -> Effort:
+    return Effort(rounds=20, seconds=1.0) if options.quick else Effort()
+
+
+# The paper's quadrotor ------------------------------------------------------------------------------------------------
+
+
+def cold_quadrotors(options: BenchOptions) -> Iterator[Row]:
+    """The paper's quadrotor, T = 5, beside mpc.pytorch; alone on one thread, and in a batch of its size on two."""
+    model = MODELS["quadrotor"]()
+    for batch, threads in ((1, 1), (200, 2)):
+        work = Work("quadrotor, 12 AL iterations of <= 4 Newton steps, cold", batch, 5)
+        data = quadrotors(batch)
+        engine = CpuEngine(model, threads=threads)
+        own = Candidate("deq-mpc CPU", _solving(engine, [data], PAPER), threads)
+        best = objective(data, engine.solve(data, cold_state(data, PAPER.penalty_init), PAPER).state.tau)
+        candidates, missing = [own], []
+        with _torch_threads(threads):
+            try:
+                peer = MpcPytorchPeer(model, data, steps=PAPER.al_iterations * PAPER.newton_steps)
+                note = f"{_agreement(model, data, peer.solve_batch(), best)}; {peer.note}"
+                candidates.append(Candidate(peer.engine, partial(_whole_batch, peer), threads, note))
+            except MissingPeerError as error:
+                missing.append(work.missing(MpcPytorchPeer.engine, threads, str(error)))
+            yield from compare(work, candidates, _effort(options))
+        yield from missing
+
+
+def _whole_batch(peer: MpcPytorchPeer, _: int) -> Array:
+    return peer.solve_batch()
+
+
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _agreement(model: Model, data: Data, tau: Array, best: Array) -> str:
+    """How many plans reach the best known objective, feasibly."""
+    feasible = violation(model, data, tau) < _VIOLATION
+    reached = int((feasible & (objective(data, tau) <= best * (1.0 + _OBJECTIVE))).sum())
+    return f"optimum in {reached}/{len(tau)}" + (", the rest NOT REACHED" if reached < len(tau) else "")
+
+
+# Converged beside interior-point and SQP solvers ----------------------------------------------------------------------
+
+
+def converged_crazyflies(options: BenchOptions) -> Iterator[Row]:
+    """A Crazyflie that leans on four obstacles, T = 10, cold, batch 1: a scene a round, the same for all."""
+    model, data = MODELS["crazyflie"](), corridor(_SCENES)
+    scenes = [take(data, [b]) for b in range(len(data.radii))]
+    work = Work("Crazyflie at 4 active obstacles, converged, cold", 1, data.x_ref.shape[1])
+    engine = CpuEngine(model, threads=1)
+    plans = engine.solve(data, cold_state(data, CONVERGED.penalty_init), CONVERGED).state.tau
+    candidates = [Candidate("deq-mpc CPU", _solving(engine, scenes, CONVERGED))]
+    missing: list[Row] = []
+    starts = cold_state(data, 1.0).tau
+    try:
+        best = _precise(model, data, starts)
+    except (MissingPeerError, ImportError):
+        best = objective(data, plans)
+    candidates[0] = replace(candidates[0], note=_agreement(model, data, plans, best))
+    for name, make in _peers(model, data, starts, compiled=not options.quick).items():
+        try:
+            peer = make()
+        except (MissingPeerError, ImportError) as error:
+            missing.append(work.missing(name, 1, str(error)))
+            continue
+        found = np.stack([peer.solve(b).tau for b in range(len(scenes))])
+        note = f"{_agreement(model, data, found, best)}; {peer.note}"
+        candidates.append(_peer_candidate(peer, len(scenes), note))
+    yield from compare(work, candidates, _effort(options))
+    yield from missing
+
+
+def _precise(model: Model, data: Data, starts: Array) -> Array:
+    from deq_mpc_core.bench.peers.casadi_ocp import CasadiPeer
+
+    peer = CasadiPeer(model, data, starts, "ipopt", _PRECISE, compiled=False)
+    return objective(data, np.stack([peer.solve(b).tau for b in range(len(starts))]))
+
+
+def _peers(model: Model, data: Data, starts: Array, *, compiled: bool) -> dict[str, Callable[[], Peer]]:
+    """Makers of the peers by name; each imports what it needs."""
+
+    def casadi(plugin: str, machine_code: bool) -> Peer:
+        from deq_mpc_core.bench.peers.casadi_ocp import CasadiPeer
+
+        return CasadiPeer(model, data, starts, plugin, PEER_TOLERANCE, compiled=machine_code)
+
+    def acados() -> Peer:
+        from deq_mpc_core.bench.peers.acados import AcadosPeer
+
+        return AcadosPeer(model, data, starts, PEER_TOLERANCE)
+
+    makers: dict[str, Callable[[], Peer]] = {}
+    for plugin in ("ipopt", "fatrop"):
+        makers[f"CasADi + {plugin}"] = partial(casadi, plugin, False)
+        if compiled:
+            makers[f"CasADi + {plugin}, compiled"] = partial(casadi, plugin, True)
+    makers["acados SQP + HPIPM"] = acados
+    return makers
+
+
+def _peer_candidate(peer: Peer, scenes: int, note: str) -> Candidate:
+    return Candidate(
+        peer.engine,
+        lambda _: peer.run(),
+        note=note,
+        prepare=lambda number: peer.prepare(number % scenes),
+    )
+
+
+# Growth with the horizon and the batch --------------------------------------------------------------------------------
+
+
+def horizons(options: BenchOptions) -> Iterator[Row]:
+    """The same number of steps over longer and longer horizons, four obstacles, one thread."""
+    knots = (5, 20, 80) if options.quick else (5, 10, 20, 50, 100, 200)
+    yield from _growth("Crazyflie, cost against the horizon", [(8, t) for t in knots], options)
+
+
+def batches(options: BenchOptions) -> Iterator[Row]:
+    """The same number of steps in larger and larger batches, four obstacles, one thread."""
+    sizes = (1, 64) if options.quick else (1, 4, 16, 64, 256, 1024, 4096)
+    yield from _growth("Crazyflie, cost against the batch", [(b, 10) for b in sizes], options)
+
+
+def _growth(name: str, sizes: Sequence[tuple[int, int]], options: BenchOptions) -> Iterator[Row]:
+    """Rows of (batch, horizon), side by side, each with what a knot of a sample costs beside the last size's."""
+    engine = CpuEngine(MODELS["crazyflie"](), threads=1)
+    runs = [_solving(engine, [_repeated(batch, horizon)], FIXED) for batch, horizon in sizes]
+    times = measure([Candidate("deq-mpc CPU", run) for run in runs], _effort(options))
+    costs = [
+        1e3 * float(np.median(taken)) / (batch * horizon) for taken, (batch, horizon) in zip(times, sizes, strict=True)
+    ]
+    for taken, (batch, horizon), cost in zip(times, sizes, costs, strict=True):
+        note = f"{cost:.3g} us a knot and sample, {cost / costs[-1]:.2f} of the last row's"
+        yield Work(name, batch, horizon).row("deq-mpc CPU", 1, taken, float(np.median(taken)), note)
+
+
+def _repeated(batch: int, horizon: int) -> Data:
+    few = random_problems("crazyflie", min(batch, _DISTINCT), horizon, seed=0)
+    return take(few, np.arange(batch) % _DISTINCT)
+
+
+# The torch engine -----------------------------------------------------------------------------------------------------
+
+
+def devices(options: BenchOptions) -> Iterator[Row]:
+    """The torch engine beside the CPU engine, and on CUDA in larger batches."""
+    from deq_mpc_core.bench.machine import gpu
+
+    name, model, threads = "Crazyflie, 2 AL x 2 Newton", MODELS["crazyflie"](), torch.get_num_threads()
+    device = gpu()
+    sizes = (1, 64) if options.quick else (1, 16, 256, 4096, 65536)
+    for batch in sizes:
+        data = _repeated(batch, 10)
+        work = Work(name, batch, 10)
+        engines: list[tuple[str, Engine, int]] = [("deq-mpc CPU", CpuEngine(model, threads=threads), threads)]
+        if batch <= _LARGEST_ON_TORCH_CPU:
+            engines.append(("deq-mpc torch, CPU", TorchEngine(model), threads))
+        if device:
+            engines.append((f"deq-mpc torch, {device}", TorchEngine(model, device="cuda"), 1))
+        candidates = [Candidate(label, _solving(engine, [data], FIXED), n) for label, engine, n in engines]
+        yield from compare(work, candidates, _effort(options))
+        if device is None:
+            yield work.missing("deq-mpc torch, CUDA", 1, "no CUDA device")

@@ -1,0 +1,36 @@
+"""Measured rows as a table on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+from rich.console import Console
+from rich.table import Table
+
+from deq_mpc_core.bench.row import Row
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    return "-" if value is None else f"{value:.3g}{unit}" if value < 1e3 else f"{value:.0f}{unit}"
+
+
+def table(work: str, rows: Sequence[Row]) -> Table:
+    """The rows of one work."""
+    shown = Table(title=work, title_justify="left", title_style="bold")
+    for name in ("engine", "batch", "threads", "horizon", "median ms", "p99 ms", "ratio"):
+        shown.add_column(name, justify="left" if name == "engine" else "right", no_wrap=True)
+    shown.add_column("note", overflow="fold")
+    for row in rows:
+        times = (_number(row.median_ms), _number(row.p99_ms), _number(row.ratio, " x"))
+        shown.add_row(row.engine, str(row.batch), str(row.threads), str(row.horizon), *times, row.note)
+    return shown
+
+
+def show(rows: Sequence[Row], described: Mapping[str, Mapping[str, object]], console: Console) -> None:
+    """Print the machine, the versions and one table a work."""
+    for title, entries in described.items():
+        known = [f"{name} {value}" for name, value in entries.items() if value is not None]
+        console.print(f"[bold]{title}[/bold]  " + ", ".join(known), highlight=False)
+    for work, group in groupby(rows, key=lambda row: row.work):
+        console.print(table(work, list(group)))
