@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,6 +12,7 @@ from deq_mpc_core.solver.arrays import Data, Duals, Gradients, Options
 from deq_mpc_core.solver.engine import check_shapes, zero_failures
 from deq_mpc_core.solver.generate import load_kernels
 from deq_mpc_core.solver.solution import Array, Solution, SolverOptions, SolverState
+from deq_mpc_core.threads import available_threads, over_batch
 
 
 def _plain(a: Any) -> Array:
@@ -41,23 +38,13 @@ def _plain_options(options: SolverOptions) -> Options:
 class CpuEngine:
     """Numba kernels, compiled once per model and cached on disk, over ``threads`` threads (default: all cores).
 
-    A batch is cut into one range of samples a thread; what a sample gets does not depend on the cut.
+    A batch is cut into ranges of samples; what a sample gets does not depend on the cut.
     """
 
     def __init__(self, model: Model, *, threads: int | None = None) -> None:
         self.model = model
-        self.threads = threads if threads is not None else len(os.sched_getaffinity(0))
+        self.threads = threads if threads is not None else available_threads()
         self._kernels = load_kernels(model)
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="deq_mpc_solver") if self.threads > 1 else None
-
-    def _over_batch(self, kernel: Callable[..., None], batch: int, *args: Any) -> None:
-        if self._pool is None or batch < 2:
-            kernel(*args, 0, batch)
-            return
-        cuts = np.linspace(0, batch, min(self.threads, batch) + 1).astype(int)
-        jobs = [self._pool.submit(kernel, *args, int(a), int(b)) for a, b in itertools.pairwise(cuts)]
-        for job in jobs:
-            job.result()
 
     def solve(self, data: Data, state: SolverState, options: SolverOptions) -> Solution:
         """See `Engine.solve`. Raises ValueError on shapes that do not fit together."""
@@ -68,7 +55,7 @@ class CpuEngine:
         out = np.empty((batch, 8))
         kernel = self._kernels.solve.solve_range
         work = (_plain_data(data), tau, duals, _plain(state.penalty), _plain_options(options), out)
-        self._over_batch(kernel, batch, *work)
+        over_batch(self.threads, batch, kernel, *work)
         return Solution(
             state=SolverState(tau, duals, out[:, 7].copy()),
             status=out[:, 0].astype(np.int64),
@@ -90,7 +77,7 @@ class CpuEngine:
         how = np.empty(tau_bar.shape[0])
         g = _plain(tau_bar)
         work = (data, tau, duals, _plain(solution.penalty), bool(exact), g, np.empty_like(g), grads, how)
-        self._over_batch(self._kernels.adjoint.adjoint_range, tau_bar.shape[0], *work)
+        over_batch(self.threads, tau_bar.shape[0], self._kernels.adjoint.adjoint_range, *work)
         kinds = how.astype(np.int64)
         zero_failures(grads, kinds, solution)
         return grads, kinds
