@@ -157,6 +157,20 @@ def test_a_malformed_uri_is_a_user_error_at_once() -> None:
     assert time.monotonic() - began < CONFIG.connect_time / 2
 
 
+def test_a_missing_radio_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = []
+
+    def fail(cancelled: Callable[[], bool]) -> str:
+        attempts.append(cancelled)
+        return "Couldn't load link driver: Cannot find a Crazyradio Dongle"
+
+    link = CrazyflieLink("radio://0/80/2M/E7E7E7E7E7", THRUST_MAP, CONFIG)
+    monkeypatch.setattr(link, "_attempt", fail)
+    with pytest.raises(UserError, match="plug the Crazyradio in"):
+        link.connect()
+    assert len(attempts) == 1
+
+
 @pytest.mark.parametrize(
     ("age", "kind", "thrust"),
     [

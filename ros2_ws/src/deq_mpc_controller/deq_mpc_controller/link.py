@@ -31,6 +31,9 @@ warnings.filterwarnings("ignore", message="The supervisor subsystem requires", m
 ARMED, TUMBLED, LOCKED, CRASHED = 2, 32, 64, 128
 """Bits of the log variable ``supervisor.info``."""
 _FAULTS = {LOCKED: "locked: reboot it", TUMBLED: "tumbled", CRASHED: "crashed"}
+_NO_DONGLE = "Cannot find a Crazyradio"
+_HOPELESS = ("No driver", _NO_DONGLE)
+"""What cflib says where no second attempt will do."""
 _CANCEL_PERIOD = 0.1  # s: between two looks at whether to go on waiting
 _BATTERY, _SUPERVISOR = "pm.vbat", "supervisor.info"
 
@@ -61,14 +64,15 @@ class CrazyflieLink:
         """
         _init_drivers()
         until = time.monotonic() + self._config.connect_time
-        while (reason := self._attempt(cancelled)) and not reason.startswith("No driver"):
+        while (reason := self._attempt(cancelled)) and not any(text in reason for text in _HOPELESS):
             if cancelled() or time.monotonic() + self._config.retry_pause > until:
                 break
             time.sleep(self._config.retry_pause)
         if cancelled() and reason:
             return False
         if reason:
-            raise UserError(f"no Crazyflie at {self._uri} ({reason}); switch it on and check the uri")
+            advice = "plug the Crazyradio in" if _NO_DONGLE in reason else "switch it on and check the uri"
+            raise UserError(f"no Crazyflie at {self._uri} ({reason}); {advice}")
         self._start_reports()
         self._thread.start()
         return True
