@@ -4,13 +4,25 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
-from launch.actions import IncludeLaunchDescription, OpaqueFunction, RegisterEventHandler, Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
 from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
 from launch.launch_description_sources import AnyLaunchDescriptionSource
 
-OWN_SETTINGS = {"launch-prefix", "launch-prefix-filter", "emulate_tty", "sigterm_timeout", "sigkill_timeout"}
+OWN_SETTINGS = {"launch-prefix", "launch-prefix-filter", "emulate_tty", "sigkill_timeout"}
 """What ``ros2 launch`` itself may set beside the file's arguments."""
+PATIENCE = DeclareLaunchArgument(
+    "sigterm_timeout",
+    default_value="15",
+    description="an interrupted node has so many s: to land first, to draw a picture",
+)
+"""A setting of ``ros2 launch`` itself, whose 5 s are too short for a vehicle in the air."""
 
 
 def _end(event: ProcessExited, context: LaunchContext) -> Shutdown:
@@ -33,5 +45,5 @@ def generate_launch_description() -> LaunchDescription:
                 raise RuntimeError(f"launch argument {name!r} does not exist; known: {', '.join(known)}")
 
     handler = RegisterEventHandler(OnProcessExit(on_exit=_end))
-    description = LaunchDescription([OpaqueFunction(function=refuse_unknown), handler, flight])
+    description = LaunchDescription([PATIENCE, OpaqueFunction(function=refuse_unknown), handler, flight])
     return description

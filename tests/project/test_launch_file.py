@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from deq_mpc_controller.launch_file import LaunchFile, read_launch_file
-from deq_mpc_controller.node_parameters import CONTROLLER_NODE
+from deq_mpc_controller.node_parameters import CONTROLLER_NODE, check_nodes, node_tables
 from deq_mpc_core.errors import UserError
 from deq_mpc_sim.node_parameters import OBSTACLE_NODE, RECORDER_NODE, WORLD_NODE
 
@@ -52,6 +53,11 @@ def test_the_flight_on_hardware_has_no_simulated_world() -> None:
     assert nodes[-1].parameters["uri"] == uri
 
 
+def test_without_a_virtual_scene_nobody_publishes_one() -> None:
+    nodes = read_launch_file(ROOT / "launch/fly.launch.yaml").resolve({"virtual_scene": "false"}, share)
+    assert "obstacle_node" not in [node.executable for node in nodes]
+
+
 def test_every_parameter_of_the_flight_has_the_name_of_its_argument() -> None:
     actions = yaml.safe_load((ROOT / "launch/fly.launch.yaml").read_text(encoding="utf-8"))["launch"]
     params = [param for action in actions if "node" in action for param in action["node"]["param"]]
@@ -78,6 +84,36 @@ def test_what_the_flight_passes_is_what_the_node_declares(executable: str) -> No
     for name, value in node.parameters.items():
         assert type(value) is type(declared[name].default), name
         assert set(choices[name]) == set(declared[name].choices) or isinstance(value, bool), name
+        assert value == declared[name].default or name == "auto", name
+
+
+@pytest.mark.parametrize("name", ["robot", "world_frame", "rate", "platform", "firmware", "virtual_scene", "auto"])
+def test_what_differs_from_lab_to_lab_reaches_every_node_that_has_it(name: str) -> None:
+    for node in read_launch_file(ROOT / "launch/fly.launch.yaml").resolve({}, share):
+        assert (name in node.parameters) == (name in {p.name for p in NODE_PARAMETERS[node.executable]})
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"seed": "-1"}, "parameter 'seed' is -1; choose int 0.."),
+        ({"rate": "1000"}, "parameter 'rate' is 1000.0; choose float 20..200"),
+        ({"radius": "nan"}, "parameter 'radius' is nan; choose float 0.01..0.5"),
+        ({"platform": "cf99"}, "unknown platform 'cf99'"),
+        ({"firmware": "1999"}, "no thrust map of cf21_legacy_props for firmware '1999'"),
+        ({"policy": "missing.safetensors"}, "missing.safetensors: no such checkpoint"),
+    ],
+)
+def test_what_a_node_would_refuse_is_refused_before_it_starts(values: dict[str, str], problem: str) -> None:
+    nodes = read_launch_file(ROOT / "launch/fly.launch.yaml").resolve(values, share)
+    with pytest.raises(UserError, match=re.escape(problem)):
+        check_nodes(nodes)
+
+
+def test_what_the_flight_passes_by_default_is_accepted() -> None:
+    nodes = read_launch_file(ROOT / "launch/fly.launch.yaml").resolve({"policy": "straight-line"}, share)
+    check_nodes(nodes)
+    assert {node.executable for node in nodes} == set(node_tables())
 
 
 @pytest.mark.parametrize(
@@ -107,7 +143,7 @@ def test_what_is_set_holds_for_the_nodes_that_follow(write: Write) -> None:
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        ({"sed": "1"}, "'sed' does not exist; fly.launch.yaml has uri, policy, seed"),
+        ({"sed": "1"}, "'sed' does not exist; fly.launch.yaml has uri, platform, firmware"),
         ({"obstacles": "flying"}, "obstacles:=flying is none of static, moving"),
         ({"radius": "wide"}, "parameter radius of world_node: 'wide' is no float"),
         ({"seed": str(2**63)}, "parameter seed of world_node: '9223372036854775808' is no int"),

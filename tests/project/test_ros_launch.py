@@ -114,6 +114,19 @@ def test_a_package_that_is_not_installed_is_named(install: Install) -> None:
         ros_launch.launch([Node("other", "n", None, {}, (), {})])
 
 
+def test_a_launch_file_that_is_not_there_comes_with_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ros_launch, "find_share", lambda package: tmp_path / package)
+    folder = tmp_path / "deq_mpc_controller/launch"
+    folder.mkdir(parents=True)
+    for name in ("fly", "see"):
+        (folder / f"{name}.launch.yaml").touch()
+    assert ros_launch.find_launch_file("see") == folder / "see.launch.yaml"
+    with pytest.raises(UserError, match="no launch file 'fry'; installed: fly, see; or give the path of one"):
+        ros_launch.find_launch_file("fry")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_nodes_last_one_first(
     waiting: Callable[[str], Node], tmp_path: Path, number: signal.Signals

@@ -88,6 +88,9 @@ def test_the_last_line_is_the_verdict(workspace: Path, success: bool) -> None:
     assert json.loads(line)["success"] == success
     assert "a word on stdout" in errors
     assert ("success" if success else "failed") in errors
+    assert ("no lift-off" in errors) == (not success)
+    assert "none of 900 steps" in errors
+    assert str(next(Path("elsewhere").iterdir()) / "flight.png") in errors
     (folder,) = Path("elsewhere").iterdir()
     assert folder.name.endswith("clutter-moving-seed7")
     values = json.loads((folder / "values.json").read_text())
@@ -126,6 +129,8 @@ def test_bad_input_is_refused_before_anything_starts(workspace: Path) -> None:
     assert "radius" in refusal("--radius", "-1")
     assert "--seed" in refusal("--seed", str(2**70))
     assert "--speling" in refusal("--speling", "1")
+    assert "cf99" in refusal("--platform", "cf99")
+    assert "1999" in refusal("--firmware", "1999")
 
 
 def test_a_port_in_use_or_no_port_is_refused(workspace: Path) -> None:

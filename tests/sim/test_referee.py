@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deq_mpc_sim.referee import Ending, PolicyTimes, Referee, Rules, Verdict
+from deq_mpc_sim.referee import Ending, PolicyTimes, Referee, Rules, Verdict, describe_misses
 
 GOAL = np.array([1.5, 0.0, 1.0])
 START = np.array([-1.5, 0.0, 1.0])
@@ -105,3 +105,17 @@ def test_verdicts_are_json_with_exactly_these_keys() -> None:
     assert Verdict.from_json(verdict.to_json()) == verdict
     with pytest.raises(ValueError, match="not JSON compliant"):
         Verdict(False, "why", 0, float("inf"), None, PolicyTimes(), None, None, None, None).to_json()
+
+
+@pytest.mark.parametrize(
+    ("misses", "steps", "text"),
+    [
+        (None, None, "unknown"),
+        (0, 1200, "none of 1,200 steps"),
+        (7, 1200, "7 of 1,200 steps (harmless; 50 in a row would land it)"),
+        (200, 1200, "200 of 1,200 steps (this machine is too busy)"),
+    ],
+)
+def test_missed_deadlines_come_with_what_they_mean(misses: int | None, steps: int | None, text: str) -> None:
+    verdict = Verdict(True, None, 0, 0.1, 4.0, PolicyTimes(), misses, steps, None, None)
+    assert describe_misses(verdict) == text

@@ -23,6 +23,10 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": ["controller_node = deq_mpc_controller.controller_node:main"],
-        "deq_mpc.commands": ["launch = deq_mpc_controller.commands.launch:register"],
+        "deq_mpc.commands": [
+            "call = deq_mpc_controller.commands.call:register",
+            "launch = deq_mpc_controller.commands.launch:register",
+        ],
+        "deq_mpc.node_parameters": ["controller_node = deq_mpc_controller.node_parameters:CONTROLLER_NODE"],
     },
 )

@@ -31,5 +31,10 @@ setup(
             "fly = deq_mpc_sim.commands.fly:register",
             "virtual-crazyflie = deq_mpc_sim.commands.virtual_crazyflie:register",
         ],
+        "deq_mpc.node_parameters": [
+            "obstacle_node = deq_mpc_sim.node_parameters:OBSTACLE_NODE",
+            "recorder_node = deq_mpc_sim.node_parameters:RECORDER_NODE",
+            "world_node = deq_mpc_sim.node_parameters:WORLD_NODE",
+        ],
     },
 )

@@ -1,14 +1,23 @@
 """ROS parameters as a table: declared once with type, bounds and description; nodes and documentation read it.
 
-A parameter's type is its default's. No ROS in here; ``ros_node.declare_parameters`` hands a table to a node.
+A parameter's type is its default's. No ROS in here; ``ros_node.declare_parameters`` hands a table to a node. Each
+package names its nodes' tables in the entry-point group ``deq_mpc.node_parameters``, so that values can be checked
+before a node starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
 
+from deq_mpc_controller.conversions import load_thrust_map
+from deq_mpc_controller.launch_file import Node
 from deq_mpc_controller.settings import controller_config
+from deq_mpc_core.errors import UserError
+
+GROUP = "deq_mpc.node_parameters"
 
 Value = bool | int | float | str
 
@@ -45,6 +54,49 @@ class Parameter:
             return ""
         low, high = ("" if bound is None else f"{bound:g}" for bound in (self.low, self.high))
         return f"{low}..{high}"
+
+    def check(self, value: Value) -> None:
+        """Refuse a value, of the parameter's type, that is out of bounds or not among the choices.
+
+        Raises:
+            UserError: naming parameter, value and what would do.
+        """
+        low = float("-inf") if self.low is None else self.low
+        high = float("inf") if self.high is None else self.high
+        if self.choices and value not in self.choices:
+            raise UserError(f"parameter {self.name!r} is {value!r}; choose one of {self.range_text}")
+        if isinstance(value, (int, float)) and not low <= value <= high:
+            raise UserError(f"parameter {self.name!r} is {value}; choose {self.type_name} {self.range_text}")
+
+
+def node_tables() -> dict[str, tuple[Parameter, ...]]:
+    """The tables of all nodes, by executable."""
+    return {point.name: point.load() for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+
+
+def check_nodes(nodes: Sequence[Node]) -> None:
+    """Check what a launch file passes to the nodes, before one of them starts.
+
+    Raises:
+        UserError: for the first value that its node would refuse, and for what the controller could not load.
+    """
+    tables = node_tables()
+    for node in nodes:
+        for parameter in tables.get(node.executable, ()):
+            if parameter.name in node.parameters:
+                parameter.check(node.parameters[parameter.name])
+        if node.executable == "controller_node":
+            _check_controller(
+                {parameter.name: parameter.default for parameter in CONTROLLER_NODE} | dict(node.parameters)
+            )
+
+
+def _check_controller(values: Mapping[str, Any]) -> None:
+    """Refuse a policy that cannot be flown, and a vehicle whose thrust is not known."""
+    from deq_mpc_core.policy import check_policy
+
+    load_thrust_map(values["platform"], values["firmware"])
+    check_policy(values["policy"])
 
 
 def markdown_table(parameters: Sequence[Parameter]) -> str:

@@ -28,6 +28,7 @@ POLL_S = 0.05
 PATIENCE_S = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 """What a node gets on the way out and how long it has after each: to land first, to draw a picture."""
 
+_SUFFIX = ".launch.yaml"
 _WORKSPACE_PACKAGES = ("deq_mpc_core", "deq_mpc_controller", "deq_mpc_sim")
 
 
@@ -65,10 +66,18 @@ def find_share(package: str) -> Path:
 
 
 def find_launch_file(name: str) -> Path:
-    """A launch file by its path, or an installed one of the project by its bare name (``fly``)."""
+    """A launch file by its path, or an installed one of the project by its bare name (``fly``).
+
+    Raises:
+        UserError: if there is none of that bare name.
+    """
     if name.endswith((".yaml", ".yml", ".py", ".xml")) or os.sep in name:
         return Path(name)
-    return find_share("deq_mpc_controller") / "launch" / f"{name}.launch.yaml"
+    folder = find_share("deq_mpc_controller") / "launch"
+    installed = {path.name.removesuffix(_SUFFIX): path for path in sorted(folder.glob(f"*{_SUFFIX}"))}
+    if name not in installed:
+        raise UserError(f"no launch file {name!r}; installed: {', '.join(installed)}; or give the path of one")
+    return installed[name]
 
 
 def find_executable(node: Node) -> Path:

@@ -48,8 +48,7 @@ def _declare(node: Node, parameter: Parameter) -> Value:
     except (InvalidParameterTypeException, InvalidParameterValueException) as error:
         wanted = f"{parameter.type_name} {parameter.range_text}".strip()
         raise UserError(f"parameter {parameter.name!r} has a value that is no {wanted}; correct it") from error
-    if parameter.choices and value not in parameter.choices:
-        raise UserError(f"parameter {parameter.name!r} is {value!r}; choose one of {parameter.range_text}")
+    parameter.check(value)
     return value
 
 

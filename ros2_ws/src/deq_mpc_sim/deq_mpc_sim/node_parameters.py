@@ -10,20 +10,29 @@ from deq_mpc_sim.scenes import Kind, Motion
 
 _MOCAP = world_config().mocap
 
-_SCENE = (
-    Parameter("robot", "cf", "name of the robot: prefix of its topics"),
-    Parameter("world_frame", "world", "frame of everything that is published"),
+_ROBOT = Parameter("robot", "cf", "name of the robot: prefix of its topics")
+_VIRTUAL_SCENE = Parameter(
+    "virtual_scene", True, "whether there is a scene; if not, obstacles and goal are what somebody else publishes"
+)
+_SCENE_ARGUMENTS = (
     Parameter("seed", 0, "seed of the scene and of the disturbances", low=0),
-    Parameter("index", 0, "number of the scene of that seed", low=0),
     Parameter("scene", "clutter", "how the obstacles are placed", choices=get_args(Kind)),
     Parameter("obstacles", "static", "how they move", choices=get_args(Motion)),
     Parameter("radius", 0.15, "radius of the obstacles of a clutter [m]", low=0.01, high=0.5),
+)
+
+_SCENE = (
+    _ROBOT,
+    Parameter("world_frame", "world", "frame of everything that is published"),
+    *_SCENE_ARGUMENTS,
+    Parameter("index", 0, "number of the scene of that seed", low=0),
     Parameter("speed", world_config().obstacles.speed, "of the fastest moving obstacle [m/s]", low=0.0, high=5.0),
 )
 
 WORLD_NODE = (
     Parameter("uri", "udp://127.0.0.1:19850", "where the simulated Crazyflie listens"),
     *_SCENE,
+    _VIRTUAL_SCENE,
     Parameter("disturb", True, "whether the vehicle differs from the nominal one and meets gusts"),
     Parameter("mocap_rate", _MOCAP.rate, "frames a second [Hz]", low=10.0, high=500.0),
     Parameter("position_noise", _MOCAP.position_noise, "standard deviation [m]", low=0.0, high=1.0),
@@ -40,15 +49,14 @@ OBSTACLE_NODE = _SCENE
 """Parameters of the obstacle node."""
 
 RECORDER_NODE = (
-    Parameter("robot", "cf", "name of the robot: prefix of its topics"),
+    _ROBOT,
     Parameter("out", "flights", "folder that receives the flight's folder"),
     Parameter("name", "", "name of the flight's folder; empty: from date, scene and seed"),
     Parameter("policy", "default", "who flies, for the picture's caption"),
-    Parameter("seed", 0, "of the scene, for name and caption", low=0),
-    Parameter("scene", "clutter", "how the obstacles are placed, for name and caption", choices=get_args(Kind)),
-    Parameter("obstacles", "static", "how they move, for name and caption", choices=get_args(Motion)),
+    *_SCENE_ARGUMENTS,
+    _VIRTUAL_SCENE,
     Parameter("auto", False, "whether the flight begins by itself; if not, the recorder waits for it for ever"),
-    Parameter("start_timeout", 180.0, "an automatic flight that has not begun by then is given up [s]", low=1.0),
+    Parameter("start_timeout", 300.0, "an automatic flight that has not begun by then is given up [s]", low=1.0),
     Parameter("timeout", 600.0, "a flight that is not over so long after its take-off is given up [s]", low=1.0),
 )
 """Parameters of the recorder node."""

@@ -65,6 +65,20 @@ def _number(values: Mapping[str, str], key: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def _caption(value: Mapping[str, Any]) -> str:
+    """What was flown, for people."""
+    if not value["virtual_scene"]:
+        return f"own scene, policy {value['policy']}"
+    radius = f", r = {value['radius']:g} m" if value["scene"] == "clutter" else ""  # the others choose it themselves
+    return f"{value['scene']}{radius}, {value['obstacles']}, seed {value['seed']}, policy {value['policy']}"
+
+
+def _folder_name(value: Mapping[str, Any]) -> str:
+    """Where the flight goes if nobody names a folder."""
+    scene = f"{value['scene']}-{value['obstacles']}-seed{value['seed']}" if value["virtual_scene"] else "own-scene"
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{scene}"
+
+
 def _message_type(cls: type) -> str:
     """``geometry_msgs/msg/PoseStamped`` of the class."""
     return f"{cls.__module__.split('.')[0]}/msg/{cls.__name__}"
@@ -77,10 +91,8 @@ class RecorderNode(Node):
         super().__init__("recorder_node")
         value = declare_parameters(self, RECORDER_NODE)
         self.limits = TimeLimits(value["start_timeout"] if value["auto"] else math.inf, value["timeout"])
-        self.caption = f"{value['scene']}, {value['obstacles']}, seed {value['seed']}, policy {value['policy']}"
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        name = value["name"] or f"{stamp}-{value['scene']}-{value['obstacles']}-seed{value['seed']}"
-        self.folder = FlightFolder(Path(value["out"]) / name)
+        self.caption = _caption(value)
+        self.folder = FlightFolder(Path(value["out"]) / (value["name"] or _folder_name(value)))
         self.watch = FlightWatch()
         for topic in self._topics():
             self._record(topic._replace(name=topic.name.format(cf=value["robot"])))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deq_mpc_controller.settings import controller_config
 from deq_mpc_sim.obstacles import clearance
 from deq_mpc_sim.scenes import ARENA_HIGH, ARENA_LOW, FENCE_MARGIN
 
@@ -163,3 +164,21 @@ class Verdict:
         """The inverse of ``to_json``."""
         raw: dict[str, Any] = json.loads(line)
         return cls(**{**raw, "policy_ms": PolicyTimes(**raw["policy_ms"])})
+
+
+MANY_MISSES = 0.05
+"""From this share of missed deadlines on, the machine is too busy to say much of the controller."""
+
+
+def describe_misses(verdict: Verdict) -> str:
+    """The missed deadlines for people: how many, of how many, and whether it matters."""
+    misses, steps = verdict.deadline_misses, verdict.control_steps
+    if misses is None or not steps:
+        return "unknown"
+    if misses == 0:
+        return f"none of {steps:,} steps"
+    limit = controller_config().safety.late_steps_land
+    matters = (
+        "this machine is too busy" if misses > MANY_MISSES * steps else f"harmless; {limit} in a row would land it"
+    )
+    return f"{misses:,} of {steps:,} steps ({matters})"

@@ -1,7 +1,7 @@
 """ROS node of the simulated world: a Crazyflie behind a UDP port, and the motion capture that sees it.
 
 The controller knows neither: it connects to the port with cflib and hears the poses. The vehicle stands on the ground
-under the scene's start when the node begins.
+under the scene's start when the node begins, or in the middle of the arena if there is no virtual scene.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class WorldNode(Node):
             np.random.default_rng(s) for s in np.random.SeedSequence([value["seed"], value["index"], _STREAM]).spawn(3)
         )
         vehicle = Vehicle(draw_vehicle(vehicle_rng) if value["disturb"] else None)
-        vehicle.reset(np.array([*scene.start[:2], 0.0]), float(vehicle_rng.uniform(-HEADING, HEADING)))
+        x, y = scene.start[:2] if value["virtual_scene"] else (0.0, 0.0)
+        vehicle.reset(np.array([x, y, 0.0]), float(vehicle_rng.uniform(-HEADING, HEADING)))
         gusts = _Gusts(gust_rng) if value["disturb"] else None
         host, port = parse_uri(value["uri"])
         self.server = UdpServer(VirtualCrazyflie(vehicle, force=gusts), port, host)

@@ -14,9 +14,10 @@ def launch(
     arguments: Annotated[list[str] | None, typer.Argument(metavar="[NAME:=VALUE]...", help="Launch arguments.")] = None,
     show_args: Annotated[bool, typer.Option("--show-args", help="List the file's arguments and leave.")] = False,
 ) -> None:
-    """Start the nodes of a launch file and stay until one of them ends."""
+    """Start a launch file without `ros2 launch`."""
     from deq_mpc_controller import ros_launch
     from deq_mpc_controller.launch_file import read_launch_file
+    from deq_mpc_controller.node_parameters import check_nodes
 
     values = parse_arguments(arguments or [])
     ros_launch.use_workspace()
@@ -26,8 +27,9 @@ def launch(
             choices = f" (one of {', '.join(argument.choices)})" if argument.choices else ""
             typer.echo(f"{argument.name}:={argument.default or ''}  {argument.description}{choices}")
         return
-    status = ros_launch.launch(launch_file.resolve(values, ros_launch.find_share))
-    raise typer.Exit(status)
+    nodes = launch_file.resolve(values, ros_launch.find_share)
+    check_nodes(nodes)
+    raise typer.Exit(ros_launch.launch(nodes))
 
 
 def parse_arguments(arguments: list[str]) -> dict[str, str]:

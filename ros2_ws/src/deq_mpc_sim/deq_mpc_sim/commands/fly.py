@@ -30,26 +30,36 @@ DOMAINS = range(1, 102)
 """ROS domains whose ports lie below the ephemeral ones on every system."""
 
 
-def fly(
+def fly(  # noqa: PLR0913 - the options of the command
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of scene and disturbances.")] = 0,
     policy: Annotated[str, typer.Option(help="Checkpoint's path, default, expert or straight-line.")] = "default",
     obstacles: Annotated[str, typer.Option(help="static, moving or adversarial.")] = "static",
     radius: Annotated[float, typer.Option(help="Of the spheres of a clutter [m].")] = 0.15,
     scene: Annotated[str, typer.Option(help="clutter, gate or pocket.")] = "clutter",
-    uri: Annotated[str | None, typer.Option(help="Crazyflie to fly; default: a simulated one.")] = None,
+    uri: Annotated[
+        str | None,
+        typer.Option(
+            help="Crazyflie to fly; default: a simulated one. At a udp address a simulated one is made, not joined."
+        ),
+    ] = None,
+    platform: Annotated[
+        str | None, typer.Option(help="The vehicle, as config/thrust_maps.yaml names it; default: the simulated one's.")
+    ] = None,
+    firmware: Annotated[str | None, typer.Option(help="Generation of its firmware, in the same file.")] = None,
     out: Annotated[Path, typer.Option(help="Folder that receives the flight's folder.")] = Path("flights"),
 ) -> None:
-    """Fly to the goal through virtual obstacles; the verdict, as JSON, is the last line on stdout.
+    """Fly once, over ROS and in real time.
 
-    Exit status: 0 for a success, 1 for a failed flight, 2 for input that cannot be used.
+    It takes off, flies to the goal through virtual obstacles and lands; the last line on stdout is the verdict, as JSON.
+
+    Exit status: 0 for a success, 1 for a failed flight, 2 for input that cannot be used, 130 for an interrupt.
     """
     from deq_mpc_controller import ros_launch
     from deq_mpc_controller.launch_file import read_launch_file
-    from deq_mpc_core.policy import check_policy
+    from deq_mpc_controller.node_parameters import check_nodes
     from deq_mpc_sim.flight_folder import read_verdict
 
     _check_scene(scene, obstacles, radius, seed)
-    check_policy(policy)
     if uri is not None and uri.partition("://")[0] not in SCHEMES:
         raise UserError(
             f"--uri {uri!r} is no Crazyflie's; write it as radio://0/80/2M/E7E7E7E7E7 or udp://{LOOPBACK}:19850"
@@ -70,16 +80,18 @@ def fly(
         "out": str(out),
         "name": name,
     }
-    _check_folder(out)
+    arguments |= {key: value for key, value in (("platform", platform), ("firmware", firmware)) if value is not None}
     ros_launch.use_workspace()
     launch_file = read_launch_file(ros_launch.find_launch_file("fly"))
     nodes = launch_file.resolve(arguments, ros_launch.find_share)
+    check_nodes(nodes)
+    _check_folder(out)
     with _stdout_to_stderr():
         status = ros_launch.launch(nodes, _private_network() if simulated else {})
     verdict = read_verdict(out / name)
     if verdict is None:  # the node that gave up has said why
         raise typer.Exit(status or 1)
-    _show(verdict)
+    _show(verdict, out / name)
     typer.echo(verdict.to_json())
     raise typer.Exit(status if status == EXIT_INTERRUPTED else int(not verdict.success))
 
@@ -153,15 +165,22 @@ def _stdout_to_stderr() -> Iterator[None]:
         os.close(stdout)
 
 
-def _show(verdict: Verdict) -> None:
+def _show(verdict: Verdict, folder: Path) -> None:
+    """The verdict for people; paths are lines of their own, to be copied whole."""
     from rich.console import Console
 
-    Console(stderr=True, highlight=False).print(_table(verdict))
+    console = Console(stderr=True, highlight=False)
+    console.print(_table(verdict))
+    for label, path in (("bag", verdict.bag), ("picture", verdict.picture), ("verdict", folder / "verdict.json")):
+        console.print(f"{label:8}{path}", soft_wrap=True, markup=False)
 
 
 def _table(verdict: Verdict) -> Table:
-    """The verdict for people."""
+    """The verdict's numbers."""
+    from rich.markup import escape
     from rich.table import Table
+
+    from deq_mpc_sim.referee import describe_misses
 
     def text(value: float | None, form: str) -> str:
         return "unknown" if value is None else form.format(value)
@@ -169,15 +188,17 @@ def _table(verdict: Verdict) -> Table:
     policy = verdict.policy_ms
     outcome = "[bold green]success[/]" if verdict.success else "[bold red]failed[/]"
     table = Table(title=outcome, title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    if verdict.fault is not None:
+        table.add_row("why", escape(verdict.fault))
     reached = "never" if verdict.time_to_goal_s is None else f"{verdict.time_to_goal_s:.2f} s"
     table.add_row("goal reached", reached)
     table.add_row("collisions", str(verdict.collisions))
     table.add_row("smallest clearance", text(verdict.min_clearance_m, "{:.3f} m"))
     times = " / ".join(text(value, "{:.2f}") for value in (policy.p50, policy.p99, policy.max))
     table.add_row("policy p50 / p99 / max", f"{times} ms")
-    table.add_row("deadlines missed", text(verdict.deadline_misses, "{:d}"))
-    table.add_row("bag", verdict.bag)
-    table.add_row("picture", verdict.picture)
+    table.add_row("deadlines missed", describe_misses(verdict))
     return table
 
 

@@ -1,0 +1,46 @@
+"""Calls a service of the controller, on a machine that has no ``ros2 service call``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rclpy
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Empty, SetBool, Trigger
+
+from deq_mpc_core.errors import UserError
+
+REQUESTS: dict[str, tuple[str, type, Any]] = {
+    "arm": ("arm", SetBool, SetBool.Request(data=True)),
+    "disarm": ("arm", SetBool, SetBool.Request(data=False)),
+    "takeoff": ("takeoff", Trigger, Trigger.Request()),
+    "land": ("land", Trigger, Trigger.Request()),
+    "emergency": ("emergency", Empty, Empty.Request()),
+}
+"""What can be asked for: the service's name, its type and its request."""
+
+
+def call(what: str, robot: str, timeout: float) -> str | None:
+    """Ask the controller of ``robot`` for one of `REQUESTS`; gives its reason if it refuses.
+
+    Raises:
+        UserError: if the request is unknown, or no controller answers within ``timeout`` [s].
+    """
+    if what not in REQUESTS:
+        raise UserError(f"the controller knows no {what!r}; ask for one of {', '.join(REQUESTS)}")
+    name, kind, request = REQUESTS[what]
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node("deq_mpc_call")
+    try:
+        client = node.create_client(kind, f"/{robot}/{name}")
+        if not client.wait_for_service(timeout):
+            raise UserError(f"nobody offers /{robot}/{name}; start the controller, or name its robot with --robot")
+        answer = client.call_async(request)
+        rclpy.spin_until_future_complete(node, answer, timeout_sec=timeout)
+        response = answer.result()
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    if response is None:
+        raise UserError(f"/{robot}/{name} did not answer within {timeout:g} s; see what the controller says")
+    return None if getattr(response, "success", True) else response.message
