@@ -1,7 +1,10 @@
-# make fly    install what is missing, then fly: SEED, POLICY, OBSTACLES=static|moving, RADIUS
+# make fly    install what is missing, then fly. Variables with their defaults:
+#             SCENE=clutter|gate|pocket, OBSTACLES=static|moving|adversarial, RADIUS=0.15 (m), SEED=0,
+#             POLICY=default (the shipped checkpoint), straight-line, expert or a checkpoint's path
 # make test   install what is missing, then all checks and tests
 # make setup  install what is missing: .venv/ with the pinned packages, the workspace in ros2_ws/install/
-# PYTHON names the interpreter to build .venv with (3.10 to 3.13). `make clean` removes all of it.
+#             PYTHON=python3.12 names the interpreter to build .venv with (3.10 to 3.13)
+# make clean  remove all that was installed; flights, bags and runs stay
 #
 # Each step of the set-up leaves a stamp when it is done, so a set-up that was interrupted goes on where it stopped.
 
@@ -13,9 +16,18 @@ SHELL := /bin/bash
 PYTHON ?= python3
 SEED ?= 0
 POLICY ?= default
+SCENE ?= clutter
 OBSTACLES ?= static
 RADIUS ?= 0.15
-export SEED POLICY OBSTACLES RADIUS
+export SEED POLICY SCENE OBSTACLES RADIUS
+
+# A variable that nobody reads, such as seed=3, is a mistake.
+KNOWN := PYTHON SEED POLICY SCENE OBSTACLES RADIUS
+GIVEN := $(foreach variable,$(.VARIABLES),$(if $(filter command,$(origin $(variable))),$(variable)))
+UNKNOWN := $(filter-out $(KNOWN) MAKEFLAGS SHELL PIP_%,$(GIVEN))
+ifneq ($(UNKNOWN),)
+$(error make reads no variable $(UNKNOWN); it reads $(KNOWN))
+endif
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,13 +38,13 @@ COMPILED_FILES := $(shell grep -rl --include='*.py' njit ros2_ws/src)
 SETUP := @scripts/setup.sh
 
 help:
-	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+	@sed -n '/^#$$/q; s/^# //p' Makefile
 
 setup: $(STAMPS)/warm
 
 # The last line on stdout is the flight's verdict: whatever the set-up says goes to stderr.
 fly: setup
-	@$(BIN)/deq-mpc fly --seed "$$SEED" --policy "$$POLICY" --obstacles "$$OBSTACLES" --radius "$$RADIUS"
+	@$(BIN)/deq-mpc fly --seed "$$SEED" --policy "$$POLICY" --scene "$$SCENE" --obstacles "$$OBSTACLES" --radius "$$RADIUS"
 
 test: setup
 	$(BIN)/ruff check
