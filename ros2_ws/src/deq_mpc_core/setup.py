@@ -21,7 +21,10 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": ["deq-mpc = deq_mpc_core.cli:main"],
-        "deq_mpc.benches": ["solver = deq_mpc_core.bench.solver:suite"],
+        "deq_mpc.benches": [
+            "kernels = deq_mpc_core.bench.kernels:suite",
+            "solver = deq_mpc_core.bench.solver:suite",
+        ],
         "deq_mpc.commands": [
             "bench = deq_mpc_core.bench.command:register",
             "export = deq_mpc_core.policy.command:register",
