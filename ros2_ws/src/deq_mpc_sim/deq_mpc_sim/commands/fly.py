@@ -50,7 +50,7 @@ def fly(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Fly once, over ROS and in real time.
 
-    It takes off, flies to the goal through virtual obstacles and lands; the last line on stdout is the verdict, as JSON.
+    It takes off, crosses the virtual obstacles to the goal and lands; the last line on stdout is the verdict, as JSON.
 
     Exit status: 0 for a success, 1 for a failed flight, 2 for input that cannot be used, 130 for an interrupt.
     """
