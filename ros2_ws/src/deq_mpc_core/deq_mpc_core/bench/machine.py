@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,8 @@ def machine() -> dict[str, Any]:
 def versions() -> dict[str, str | None]:
     """Versions of Python and of every package whose speed shows; None where it is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
+    where = [*sys.path, str(Path(sys.prefix) / "acados")]  # see bench/peers/acados.py
     for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
+        distribution = next(iter(importlib.metadata.distributions(name=name, path=where)), None)
+        found[name] = distribution.version if distribution else None
     return found

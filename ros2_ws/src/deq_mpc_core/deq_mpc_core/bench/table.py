@@ -16,21 +16,24 @@ def _number(value: float | None, unit: str = "") -> str:
 
 
 def table(work: str, rows: Sequence[Row]) -> Table:
-    """The rows of one work."""
+    """The rows of one work, without their notes."""
     shown = Table(title=work, title_justify="left", title_style="bold")
-    for name in ("engine", "batch", "threads", "horizon", "median ms", "p99 ms", "ratio"):
+    for name in ("", "engine", "batch", "threads", "horizon", "median ms", "p99 ms", "ratio"):
         shown.add_column(name, justify="left" if name == "engine" else "right", no_wrap=True)
-    shown.add_column("note", overflow="fold")
-    for row in rows:
+    for number, row in enumerate(rows, 1):
         times = (_number(row.median_ms), _number(row.p99_ms), _number(row.ratio, " x"))
-        shown.add_row(row.engine, str(row.batch), str(row.threads), str(row.horizon), *times, row.note)
+        shown.add_row(str(number), row.engine, str(row.batch), str(row.threads), str(row.horizon), *times)
     return shown
 
 
 def show(rows: Sequence[Row], described: Mapping[str, Mapping[str, object]], console: Console) -> None:
-    """Print the machine, the versions and one table a work."""
+    """Print the machine, the versions, and of each work a table with its rows' notes below."""
     for title, entries in described.items():
         known = [f"{name} {value}" for name, value in entries.items() if value is not None]
         console.print(f"[bold]{title}[/bold]  " + ", ".join(known), highlight=False)
     for work, group in groupby(rows, key=lambda row: row.work):
-        console.print(table(work, list(group)))
+        members = list(group)
+        console.print(table(work, members))
+        for number, row in enumerate(members, 1):
+            if row.note:
+                console.print(f"  {number} {row.engine}: {row.note}", highlight=False, markup=False, soft_wrap=True)

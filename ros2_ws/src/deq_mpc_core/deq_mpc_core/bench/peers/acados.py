@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import io
 import os
 import shutil
@@ -29,15 +30,17 @@ from deq_mpc_core.solver.arrays import Data
 Array = NDArray[np.float64]
 
 _LIBRARIES = ("libblasfeo.so", "libhpipm.so", "libqpOASES_e.so.3.1")
-_FAR = 1e6
-"""Stands for infinity on the open side of an inequality."""
+_FAR = 100.0
+"""Stands for infinity on the open side of an inequality, in SI units; more is hard on the interior-point method."""
+_L1, _L2 = 1e3, 1.0
+"""Weights of a sphere's violation; the first is far above its multiplier, so that the optimum does not violate it."""
 
 
 def _template() -> Any:
     """acados' Python interface; its environment variables say where the wheel's libraries and templates are."""
     folder = Path(sys.prefix) / "acados"
     if not (folder / "acados").is_dir():
-        raise MissingPeerError("not installed; make bench installs it")
+        raise MissingPeerError("not installed; scripts/install_peers.sh installs it")
     if shutil.which("gcc") is None or shutil.which("make") is None:
         raise MissingPeerError("no gcc and make to build its generated code with")
     os.environ["ACADOS_SOURCE_DIR"] = str(folder / "acados" / "install")
@@ -46,9 +49,7 @@ def _template() -> Any:
         sys.path.append(str(folder))  # at the end: the CasADi in use stays in use
     for library in _LIBRARIES:  # they name each other without a path
         ctypes.CDLL(str(folder / "acados" / "install" / "lib" / library), mode=ctypes.RTLD_GLOBAL)
-    from acados import acados_template
-
-    return acados_template
+    return importlib.import_module("acados.acados_template")
 
 
 def _ocp(template: Any, model: Model, data: Data, tolerance: float) -> Any:
@@ -77,13 +78,22 @@ def _ocp(template: Any, model: Model, data: Data, tolerance: float) -> Any:
         ocp.model.con_h_expr = ocp.model.con_h_expr_e = clear
         limits.lh = limits.lh_e = np.zeros(spheres)
         limits.uh = limits.uh_e = np.full(spheres, _FAR)
+        _soften(ocp, spheres)
     options.tf = float(data.dt) * (horizon - 1)
     options.integrator_type, options.sim_method_num_stages, options.sim_method_num_steps = "ERK", 4, 1
     options.nlp_solver_type, options.hessian_approx = "SQP", "GAUSS_NEWTON"
     options.qp_solver, options.nlp_solver_max_iter = "PARTIAL_CONDENSING_HPIPM", 100
-    options.globalization, options.tol, options.print_level = "MERIT_BACKTRACKING", tolerance, 0
+    options.globalization, options.tol, options.print_level = "FIXED_STEP", tolerance, 0
     options.ext_fun_compile_flags = "-O3 -march=native"
     return ocp
+
+
+def _soften(ocp: Any, spheres: int) -> None:
+    """Spheres behind an exact L1 penalty: hard ones make the first linearisation, of the cold start, infeasible."""
+    ocp.constraints.idxsh = ocp.constraints.idxsh_e = np.arange(spheres)
+    for name, value in (("zl", _L1), ("zu", _L1), ("Zl", _L2), ("Zu", _L2)):
+        setattr(ocp.cost, name, np.full(spheres, value))
+        setattr(ocp.cost, f"{name}_e", np.full(spheres, value))
 
 
 def _bounded_states(data: Data, nx: int) -> NDArray[np.int64]:
@@ -101,7 +111,7 @@ class AcadosPeer:
     """acados on a batch, see `Peer`."""
 
     engine = "acados SQP + HPIPM"
-    note = "generated C, ERK4, Gauss-Newton, merit line search; its data are set outside the clock"
+    note = "generated C, ERK4, Gauss-Newton, full steps, spheres as exact L1 penalties; data set outside the clock"
 
     def __init__(self, model: Model, data: Data, starts: Array, tolerance: float) -> None:
         template = _template()

@@ -6,6 +6,7 @@ QP at every knot; and it iterates until the inputs stop changing or ``lqr_iter``
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from typing import Any
 
@@ -51,9 +52,9 @@ class MpcPytorchPeer:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                from mpc import mpc
+                mpc = importlib.import_module("mpc.mpc")
         except ImportError as error:
-            raise MissingPeerError(f"not installed ({error}); make bench installs it") from error
+            raise MissingPeerError(f"{error}; scripts/install_peers.sh installs it") from error
         if np.isfinite(data.lower[:, 1:, : model.nx]).any() or np.isfinite(data.upper[:, 1:, : model.nx]).any():
             raise MissingPeerError("it takes no bounds on states")
         if data.radii.size:
