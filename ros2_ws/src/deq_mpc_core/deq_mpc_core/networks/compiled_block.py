@@ -27,7 +27,6 @@ from deq_mpc_core.networks.flight_kernels import (
     solve_equilibria,
 )
 from deq_mpc_core.networks.flight_weights import EquilibriumWeights, WeightReader
-from deq_mpc_core.networks.layers import stack_neighbours
 from deq_mpc_core.threads import available_threads, over_batch
 
 _CONVS, _NORMS = ("conv1.linear", "conv2.linear"), ("norm1", "norm2", "norm3")
@@ -112,18 +111,19 @@ class _Application(torch.autograd.Function):
         weights, transposed = ctx.engine.weights(parameters)
         if not ctx.needs_input_grad[1]:
             transposed = transposed._replace(weight1=np.empty((0, 0), np.float32))
-        norms = (len(z), len(_NORMS), z.shape[2])
-        bars = [*(torch.empty_like(z) for _ in range(3)), torch.empty(norms), torch.empty(norms)]
-        grads = BlockGradients(*(a.numpy() for a in bars))
-        arrays = (Tape(*(a.numpy() for a in tape)), out_bar.contiguous().numpy(), grads)
-        over_batch(available_threads(), len(z), differentiate_blocks, weights, transposed, ctx.engine.groups, *arrays)
+        batch, horizon, hidden = z.shape
+        bars = [*(torch.empty_like(z) for _ in range(3)), *(z.new_empty(batch, len(_NORMS), hidden) for _ in range(2))]
+        neighbours = z.new_empty(len(_CONVS), batch, horizon, 3 * hidden)
+        grads = BlockGradients(*(a.numpy() for a in (*bars, neighbours)))
+        arrays = ((z.numpy(), Tape(*(a.numpy() for a in tape))), out_bar.contiguous().numpy(), grads)
+        over_batch(available_threads(), batch, differentiate_blocks, weights, transposed, ctx.engine.groups, *arrays)
         z_bar, injection_bar, rectified_bar, gain_bars, shift_bars = bars
-        convs = [*_conv_gradients(z, rectified_bar), *_conv_gradients(tape[Tape._fields.index("mixed")], injection_bar)]
+        convs = [*_conv_gradients(neighbours[0], rectified_bar), *_conv_gradients(neighbours[1], injection_bar)]
         scales = [bar[:, norm].sum(0) for norm in range(len(_NORMS)) for bar in (gain_bars, shift_bars)]
         return None, z_bar if ctx.needs_input_grad[1] else None, injection_bar, *convs, *scales
 
 
-def _conv_gradients(x: Tensor, out_bar: Tensor) -> tuple[Tensor, Tensor]:
-    """With respect to weight and bias of a `TemporalConv` of x (B, T, I)."""
+def _conv_gradients(neighbours: Tensor, out_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """With respect to weight and bias of a `TemporalConv`, from `layers.stack_neighbours` (B, T, 3 I) of its input."""
     flat = out_bar.flatten(0, 1)
-    return flat.t() @ stack_neighbours(x).flatten(0, 1), flat.sum(0)
+    return flat.t() @ neighbours.flatten(0, 1), flat.sum(0)

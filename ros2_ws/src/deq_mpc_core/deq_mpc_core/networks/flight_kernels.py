@@ -83,13 +83,15 @@ class TransposedWeights(NamedTuple):
 
 class BlockGradients(NamedTuple):
     """With respect to z, I and conv1's output, (B, T, H), and to the norms' gains and shifts, (B, 3, H), each sample on
-    its own. The convolutions' follow from these: I's is also that of conv2's output."""
+    its own. I's is also that of conv2's output; with ``neighbours`` (2, B, T, 3 H), the rows that conv1 and conv2
+    multiply, the weights' gradients are two products over the whole batch."""
 
     z: Array32
     injection: Array32
     rectified: Array32
     gains: Array32
     shifts: Array32
+    neighbours: Array32
 
 
 class EquilibriumBatch(NamedTuple):
@@ -399,7 +401,22 @@ def _sample_tape(tape: Tape, b: int) -> Tape:
 
 @jit
 def _sample_grads(grads: BlockGradients, b: int) -> BlockGradients:
-    return BlockGradients(grads.z[b], grads.injection[b], grads.rectified[b], grads.gains[b], grads.shifts[b])
+    return BlockGradients(
+        grads.z[b], grads.injection[b], grads.rectified[b], grads.gains[b], grads.shifts[b], grads.neighbours[:, b]
+    )
+
+
+@jit
+def _stack_neighbours(x: Array32, out: Array32) -> None:
+    """out (T, 3 H): [x_{t-1}; x_t; x_{t+1}] of x (T, H), zero beyond the ends; see ``layers.stack_neighbours``."""
+    rows, channels = x.shape
+    for t in range(rows):
+        for tap in range(3):
+            part, source = out[t, tap * channels : (tap + 1) * channels], t + tap - 1
+            if 0 <= source < rows:
+                part[:] = x[source]
+            else:
+                part[:] = _ZERO
 
 
 @jit
@@ -579,15 +596,18 @@ def differentiate_blocks(
     weights: EquilibriumWeights,
     transposed: TransposedWeights,
     groups: int,
-    tape: Tape,
+    record: tuple[Array32, Tape],
     out_bar: Array32,
     grads: BlockGradients,
     first: int,
     last: int,
 ) -> None:
-    """Gradients of a loss with respect to z, I and what else `BlockGradients` names, from out_bar (B, T, H)."""
+    """`BlockGradients` of a loss, from its gradient out_bar (B, T, H) and the record (z, tape) of `apply_blocks`."""
+    z, tape = record
     sums = np.empty((4, out_bar.shape[2]), np.float32)
     for b in range(first, last):
+        _stack_neighbours(z[b], grads.neighbours[0, b])
+        _stack_neighbours(tape.mixed[b], grads.neighbours[1, b])
         _differentiate_block(
             weights, transposed, groups, _sample_tape(tape, b), out_bar[b], _sample_grads(grads, b), sums
         )
