@@ -20,7 +20,7 @@ from deq_mpc_sim.scenes import ARENA_HIGH, ARENA_LOW
 
 Array = NDArray[np.float64]
 
-SIZE_INCHES = (12.0, 10.0)
+SIZE_INCHES = (12.0, 10.25)
 MAP_WIDTH = 4.8
 DPI = 120
 INK, MUTED, HAIRLINE = "#1f2933", "#7b8794", "#dde2e8"
@@ -32,13 +32,24 @@ NEAR_CLEARANCE = 0.15
 ARROW_SECONDS = 0.4
 """A moving sphere's line shows where it goes in this time."""
 LINE_WIDTH = 1.6
+TIME = "time since the policy took over [s]"
 
 
 def save_report(path: Path, record: FlightRecord, verdict: Verdict, caption: str) -> None:
-    """Draw the flight as a PNG; the file appears whole or not at all.
+    """Draw the flight as a PNG; the file appears whole or not at all. See `draw_report`."""
+    figure = draw_report(record, verdict, caption)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        figure.savefig(partial, format="png")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def draw_report(record: FlightRecord, verdict: Verdict, caption: str) -> Figure:
+    """The flight as a figure.
 
     Args:
-        path: of the picture.
         record, verdict: the flight.
         caption: what was flown, e.g. scene, seed and policy.
     """
@@ -47,14 +58,9 @@ def save_report(path: Path, record: FlightRecord, verdict: Verdict, caption: str
     _draw_heading(figure, verdict, caption)
     _draw_map(_place(figure, 0.7, 3.55, MAP_WIDTH, MAP_WIDTH), record, 0, 1)
     _draw_map(_place(figure, 0.7, 0.6, MAP_WIDTH, 0.46 * MAP_WIDTH), record, _lengthwise(record), 2)
-    _draw_clearance(_place(figure, 6.3, 4.75, 5.2, 3.53), record)
-    _draw_policy(_place(figure, 6.3, 0.6, 5.2, 3.2), record)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        figure.savefig(partial, format="png")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    _draw_clearance(_place(figure, 6.3, 4.75, 4.6, 3.53), record)
+    _draw_policy(_place(figure, 6.3, 0.6, 4.6, 3.2), record)
+    return figure
 
 
 def _place(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
@@ -71,17 +77,17 @@ def _lengthwise(record: FlightRecord) -> int:
 
 
 def _draw_heading(figure: Figure, verdict: Verdict, caption: str) -> None:
-    fault = verdict.fault
-    axes = _place(figure, 0.7, 8.7, 10.8, 1.15)
+    axes = _place(figure, 0.7, 8.75, 10.8, 1.35)
     axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0))
     axes.axis("off")
-    headline = "Goal reached" if fault is None else fault[0].upper() + fault[1:]
-    axes.text(
-        0.0, 0.87, headline, fontsize=18, fontweight="bold", color=SUCCESS if fault is None else FAILURE, va="center"
+    headline, colour = ("Goal reached", SUCCESS) if verdict.fault is None else ("Failed", FAILURE)
+    first = axes.text(0.0, 0.88, headline, fontsize=18, fontweight="bold", color=colour)
+    axes.annotate(
+        verdict.fault or "", (1.0, 0.0), (9, 4), xycoords=first, textcoords="offset points", fontsize=11, color=colour
     )
-    axes.text(1.0, 0.87, caption, fontsize=10.5, color=MUTED, va="center", ha="right")
+    axes.text(0.0, 0.7, caption, fontsize=10.5, color=MUTED)
     for k, (label, value) in enumerate(_numbers(verdict)):
-        axes.text(0.2 * k, 0.36, value, fontsize=13, fontweight="bold", color=INK)
+        axes.text(0.2 * k, 0.32, value, fontsize=13, fontweight="bold", color=INK)
         axes.text(0.2 * k, 0.14, label, fontsize=9, color=MUTED)
 
 
@@ -92,8 +98,14 @@ def _numbers(verdict: Verdict) -> list[tuple[str, str]]:
         ("smallest clearance", _text_or_dash(verdict.min_clearance_m, "{:.3f} m")),
         ("collisions", str(verdict.collisions)),
         ("policy p50 / p99", f"{_text_or_dash(policy.p50, '{:.1f}')} / {_text_or_dash(policy.p99, '{:.1f}')} ms"),
-        ("deadlines missed", _text_or_dash(verdict.deadline_misses, "{:d}")),
+        ("deadlines missed", _misses(verdict)),
     ]
+
+
+def _misses(verdict: Verdict) -> str:
+    if verdict.deadline_misses is None or not verdict.control_steps:
+        return "–"
+    return f"{verdict.deadline_misses:,} of {verdict.control_steps:,}"
 
 
 def _text_or_dash(value: float | None, form: str) -> str:
@@ -109,6 +121,23 @@ def _style(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
     axes.set_axisbelow(True)
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def _note_colours(axes: Axes, record: FlightRecord) -> None:
+    """Right of the title: what the colours mean that the picture has."""
+    meanings = {NEAR: f"nearer than {NEAR_CLEARANCE} m", HIT: "entered"}
+    shown = [colour for colour, spheres in _sphere_groups(record) if colour in meanings and len(spheres)]
+    for row, colour in enumerate(shown):
+        axes.annotate(
+            f"● {meanings[colour]}",
+            (1.0, 1.0),
+            (0, 5 + 12 * row),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=8.5,
+            color=colour,
+            ha="right",
+        )
 
 
 def _sphere_colour(clearance: float) -> str:
@@ -131,7 +160,7 @@ def _draw_map(axes: Axes, record: FlightRecord, i: int, j: int) -> None:
     _style(axes, title + note, f"{names[i]} [m]", f"{names[j]} [m]")
     corner, size = (ARENA_LOW[i], ARENA_LOW[j]), (ARENA_HIGH - ARENA_LOW)[[i, j]]
     axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=MUTED, linewidth=0.8, linestyle=(0, (4, 4))))
-    axes.set_title(f"● nearer than {NEAR_CLEARANCE} m  ", loc="right", fontsize=8.5, color=NEAR)
+    _note_colours(axes, record)
     for colour, spheres in _sphere_groups(record):
         circles = [Circle((s[i], s[j]), s[3]) for s in spheres]
         axes.add_collection(PatchCollection(circles, facecolor=colour, edgecolor="white", linewidth=0.7, alpha=0.75))
@@ -162,10 +191,10 @@ def _label(axes: Axes, text: str, point: Array) -> None:
 
 
 def _draw_clearance(axes: Axes, record: FlightRecord) -> None:
-    _style(axes, "clearance to the nearest sphere", "time [s]", "[m]")
-    t, distance = record.clearance_t, record.clearance
+    _style(axes, "clearance to the nearest sphere", TIME, "[m]")
+    t, distance = record.clearance_t - _begin(record), record.clearance
     if not len(t):
-        _say_nothing(axes, "no spheres, or never flown")
+        _say_nothing(axes, "the policy never flew" if len(record.spheres) else "no spheres")
         return
     axes.fill_between(t, 0.0, distance, color=PATH, alpha=0.12, linewidth=0.0)
     axes.plot(t, distance, color=PATH, linewidth=LINE_WIDTH)
@@ -176,23 +205,46 @@ def _draw_clearance(axes: Axes, record: FlightRecord) -> None:
     axes.annotate(
         f"{distance[k]:.3f} m", (t[k], distance[k]), (0, -14), textcoords="offset points", fontsize=9, ha="center"
     )
-    axes.set_xlim(t[0], t[-1])
+    axes.set_xlim(*_span(record))
     low, high = min(0.0, float(distance.min())), float(distance.max())
     axes.set_ylim(low - 0.14 * (high - low), high + 0.06 * (high - low))
 
 
 def _draw_policy(axes: Axes, record: FlightRecord) -> None:
-    _style(axes, "time of a policy step, over all so far", "time [s]", "[ms]")
-    t, times = record.policy_t, record.policy_ms
+    _style(axes, "computing time of a policy step, over all steps so far", TIME, "[ms]")
+    t, times = record.policy_t - _begin(record), record.policy_ms
     if not len(t):
-        _say_nothing(axes, "not measured")
+        _say_nothing(axes, "the policy never flew")
         return
+    end = _span(record)[1]
+    top = 1.15 * float(times.max())
+    heights = _spread(times[-1], 0.05 * top)
     for column, (name, colour) in enumerate((("p50", PATH), ("p99", NEAR), ("max", MUTED))):
-        axes.plot(t, times[:, column], color=colour, linewidth=LINE_WIDTH)
-        end = (t[-1], times[-1, column])
-        axes.annotate(f" {name} {end[1]:.1f}", end, fontsize=8.5, color=colour, va="center", annotation_clip=False)
-    axes.set_xlim(t[0], t[-1] + 0.12 * max(t[-1] - t[0], 1.0))
-    axes.set_ylim(0.0, 1.15 * float(times.max()))
+        last = times[-1, column]
+        axes.plot(np.append(t, end), np.append(times[:, column], last), color=colour, linewidth=LINE_WIDTH)
+        axes.plot(end, last, "o", color=colour, markersize=4, clip_on=False)
+        label = f"  {name} {last:.1f}"
+        axes.annotate(label, (end, heights[column]), fontsize=8.5, color=colour, va="center", annotation_clip=False)
+    axes.set_xlim(*_span(record))
+    axes.set_ylim(0.0, top)
+
+
+def _begin(record: FlightRecord) -> float:
+    """When the policy took over [s]."""
+    return 0.0 if record.fly is None else record.fly[0]
+
+
+def _span(record: FlightRecord) -> tuple[float, float]:
+    """The time axis: from when the policy took over to when it gave back [s]."""
+    return 0.0, 1.0 if record.fly is None else max(record.fly[1] - record.fly[0], 0.1)
+
+
+def _spread(values: Array, gap: float) -> list[float]:
+    """Heights for the labels of ascending ``values``, at least ``gap`` apart."""
+    heights = [float(values[0])]
+    for value in values[1:]:
+        heights.append(max(float(value), heights[-1] + gap))
+    return heights
 
 
 def _say_nothing(axes: Axes, why: str) -> None:
