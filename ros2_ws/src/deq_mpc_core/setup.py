@@ -23,7 +23,9 @@ setup(
         "console_scripts": ["deq-mpc = deq_mpc_core.cli:main"],
         "deq_mpc.benches": [
             "kernels = deq_mpc_core.bench.kernels:suite",
+            "policy = deq_mpc_core.bench.policy:suite",
             "solver = deq_mpc_core.bench.solver:suite",
+            "train = deq_mpc_core.bench.train:suite",
         ],
         "deq_mpc.commands": [
             "bench = deq_mpc_core.bench.command:register",
