@@ -314,6 +314,32 @@ def test_packets_survive_the_wire_and_rubbish_is_ignored():
     crazyflie.advance(0.1)
 
 
+@pytest.mark.parametrize(
+    ("port", "data", "what"),
+    [
+        (8, [7, 0], "high-level commands"),
+        (Port.GENERIC_COMMANDER, [10, 0], "hover setpoints"),
+        (Port.GENERIC_COMMANDER, [7, 0], "position setpoints"),
+        (Port.GENERIC_COMMANDER, [99], "type-99 setpoints"),
+        (12, [0], "port 12"),
+    ],
+)
+def test_what_is_not_simulated_is_said_once(port, data, what, caplog):
+    crazyflie = boot()
+    for _ in range(3):
+        assert crazyflie.handle(Packet(port, 0, bytes(data))) == []
+    (record,) = caplog.records
+    assert record.getMessage() == f"the virtual Crazyflie ignores {what}; see deq-mpc virtual-crazyflie --help"
+
+
+def test_what_the_controller_uses_is_not_remarked_on(caplog):
+    crazyflie = airborne()
+    crazyflie.handle(Packet(Port.GENERIC_COMMANDER, 0, b"\x00"))
+    crazyflie.handle(Packet(Port.GENERIC_COMMANDER, 1, b"\x00" * 5))
+    crazyflie.handle(Packet(Port.LOCALIZATION, 1, b"\x03"))
+    assert not caplog.records
+
+
 def test_it_repeats_exactly():
     one, two = airborne(), airborne()
     np.testing.assert_array_equal(one.truth.x, two.truth.x)

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import struct
 from collections.abc import Callable
@@ -26,12 +27,17 @@ from deq_mpc_sim.vehicle import STOP, Truth, Vehicle
 
 Array = NDArray[np.float64]
 
+_log = logging.getLogger(__name__)
+
 PROTOCOL_VERSION = 12
 FIRMWARE_VERSION = b"2026.04 virtual\0"
 
 _TICK = 0.005  # s: how often the supervisor decides
 _EMERGENCY_STOP, _EMERGENCY_WATCHDOG, _EXTPOSE = 3, 4, 8  # types on the localization port
 _STOP_SETPOINT, _MANUAL_SETPOINT = 0, 11  # types on the generic commander's port
+_OTHER_SETPOINTS = {1: "velocity", 2: "z-distance", 5: "hover", 6: "full-state", 7: "position"}
+_OTHER_SETPOINTS |= {8: "velocity", 9: "z-distance", 10: "hover"}
+_HIGH_LEVEL_PORT = 8
 _GET_STATE = 0x0C
 _ARM, _RECOVER, _STOP_NOW, _FEED_WATCHDOG = 1, 2, 3, 4  # commands on the supervisor's port
 
@@ -53,6 +59,7 @@ class VirtualCrazyflie:
         self._parameters = ParameterStore()
         self._log = LogBlocks(VARIABLES)
         self._setpoint = STOP
+        self._ignored: set[str] = set()
         # The estimator knows its position and heading only relative to where it booted, until external poses arrive.
         self._offset = -vehicle.truth.pos
         self._yaw_offset = -float(vehicle.truth.rpy[2])
@@ -102,7 +109,7 @@ class VirtualCrazyflie:
         )
 
     def handle(self, packet: Packet) -> list[Packet]:
-        """Obey a packet; returns the replies. What the real one would not understand is ignored."""
+        """Obey a packet; returns the replies. What is not simulated is ignored, and said so once."""
         handlers: dict[int, Callable[[int, bytes], bytes | None]] = {
             Port.PARAM: self._on_param,
             Port.COMMANDER: self._on_commander,
@@ -115,8 +122,17 @@ class VirtualCrazyflie:
             Port.LINK: self._on_link,
         }
         handler = handlers.get(packet.port)
-        reply = handler(packet.channel, packet.data) if handler is not None else None
+        if handler is None:
+            self._ignore("high-level commands" if packet.port == _HIGH_LEVEL_PORT else f"port {packet.port}")
+            return []
+        reply = handler(packet.channel, packet.data)
         return [] if reply is None else [Packet(packet.port, packet.channel, reply)]
+
+    def _ignore(self, what: str) -> None:
+        """Say, once for each kind, that packets have no effect."""
+        if what not in self._ignored:
+            self._ignored.add(what)
+            _log.warning("the virtual Crazyflie ignores %s; see deq-mpc virtual-crazyflie --help", what)
 
     def _on_link(self, channel: int, data: bytes) -> bytes | None:
         if channel == 0:
@@ -164,6 +180,8 @@ class VirtualCrazyflie:
             self._supervisor.receive_stop(self.t)
         elif channel == 0 and data[:1] == bytes([_MANUAL_SETPOINT]):
             self._supervisor.receive_manual(data[1:], self.t)
+        elif channel == 0 and data:
+            self._ignore(f"{_OTHER_SETPOINTS.get(data[0], f'type-{data[0]}')} setpoints")
 
     def _on_localization(self, channel: int, data: bytes) -> None:
         if channel == 0 and len(data) >= 12:

@@ -28,7 +28,12 @@ def virtual_crazyflie(
         bool, typer.Option("--arm/--auto-arm", help="Whether it must be armed, like the Brushless.")
     ] = False,
 ) -> None:
-    """A simulated Crazyflie on a UDP port, in real time, until interrupted."""
+    """A simulated Crazyflie on a UDP port.
+
+    It lives in real time until interrupted, and understands what the controller uses: parameters, log blocks, external
+    poses, arming, emergency stop, and setpoints of attitude and thrust (send_setpoint, send_setpoint_manual, stop).
+    High-level commands and setpoints of velocity, hover, position or full state have no effect; it says so once.
+    """
     import threading
 
     import numpy as np
