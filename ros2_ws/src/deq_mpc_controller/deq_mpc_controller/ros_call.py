@@ -32,7 +32,7 @@ def call(what: str, robot: str, timeout: float) -> str | None:
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("deq_mpc_call")
     try:
-        client = node.create_client(kind, f"/{robot}/{name}")
+        client: Any = node.create_client(kind, f"/{robot}/{name}")
         if not client.wait_for_service(timeout):
             raise UserError(f"nobody offers /{robot}/{name}; start the controller, or name its robot with --robot")
         answer = client.call_async(request)
