@@ -3,9 +3,9 @@
 import pytest
 
 from deq_mpc_controller.node_parameters import CONTROLLER_NODE, Parameter, markdown_table
-from deq_mpc_sim.node_parameters import OBSTACLE_NODE, RECORDER_NODE, WORLD_NODE
+from deq_mpc_sim.node_parameters import OBSTACLE_NODE, RECORDER_NODE, TOUR_NODE, WORLD_NODE
 
-TABLES = [CONTROLLER_NODE, WORLD_NODE, OBSTACLE_NODE, RECORDER_NODE]
+TABLES = [CONTROLLER_NODE, WORLD_NODE, OBSTACLE_NODE, RECORDER_NODE, TOUR_NODE]
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from deq_mpc_sim.commands.fly import _free_domain, _free_udp_uri
-
 FLY = "from deq_mpc_core.cli import main; main()"
 
 RECORDER = """
@@ -146,11 +144,3 @@ def test_a_port_in_use_or_no_port_is_refused(workspace: Path) -> None:
 def test_an_unwritable_folder_is_refused(workspace: Path) -> None:
     Path("file").write_text("")
     assert "file: cannot be written" in refusal("--out", "file")
-
-
-def test_free_ports_and_domains_are_free() -> None:
-    port = int(_free_udp_uri().rsplit(":", 1)[1])
-    domain = _free_domain()
-    for number in (port, 7410 + 250 * domain):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", number))

@@ -23,8 +23,10 @@ setup(
         "console_scripts": [
             "obstacle_node = deq_mpc_sim.obstacle_node:main",
             "recorder_node = deq_mpc_sim.recorder_node:main",
+            "tour_node = deq_mpc_sim.tour_node:main",
             "world_node = deq_mpc_sim.world_node:main",
         ],
+        "deq_mpc.benches": ["flight = deq_mpc_sim.bench_flight:suite"],
         "deq_mpc.commands": [
             "evaluate = deq_mpc_sim.commands.evaluate:register",
             "expert = deq_mpc_sim.commands.expert:register",
@@ -34,6 +36,7 @@ setup(
         "deq_mpc.node_parameters": [
             "obstacle_node = deq_mpc_sim.node_parameters:OBSTACLE_NODE",
             "recorder_node = deq_mpc_sim.node_parameters:RECORDER_NODE",
+            "tour_node = deq_mpc_sim.node_parameters:TOUR_NODE",
             "world_node = deq_mpc_sim.node_parameters:WORLD_NODE",
         ],
     },

@@ -122,12 +122,13 @@ class _Child:
         return 128 - code if code is not None and code < 0 else code
 
 
-def launch(nodes: Sequence[Node], environment: Mapping[str, str] | None = None) -> int:
+def launch(nodes: Sequence[Node], environment: Mapping[str, str] | None = None, output: int | None = None) -> int:
     """Start ``nodes``, wait until one of them ends, stop the others.
 
     Args:
         nodes: in the order to start them.
         environment: variables that the nodes get on top of this process's own.
+        output: file descriptor that takes the nodes' stdout; default: this process's own stdout.
 
     Returns:
         The status of the node that ended first, or 130 after SIGINT, 143 after SIGTERM, 129 after SIGHUP.
@@ -142,7 +143,7 @@ def launch(nodes: Sequence[Node], environment: Mapping[str, str] | None = None) 
         children: list[_Child] = []
         try:
             for node, command in zip(nodes, commands, strict=True):
-                children.append(_start(node, command, environment or {}))
+                children.append(_start(node, command, environment or {}, output))
             while not interrupts and all(child.status is None for child in children):
                 time.sleep(POLL_S)
             return _verdict(children, interrupts)
@@ -150,10 +151,14 @@ def launch(nodes: Sequence[Node], environment: Mapping[str, str] | None = None) 
             _stop(children)
 
 
-def _start(node: Node, command: Sequence[str], environment: Mapping[str, str]) -> _Child:
+def _start(node: Node, command: Sequence[str], environment: Mapping[str, str], output: int | None) -> _Child:
     # A session of its own: Ctrl-C in the terminal reaches the launcher alone, which stops the nodes in order.
     process = subprocess.Popen(
-        command, env={**os.environ, **environment, **node.environment}, stdin=subprocess.DEVNULL, start_new_session=True
+        command,
+        env={**os.environ, **environment, **node.environment},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        start_new_session=True,
     )
     return _Child(node.name or node.executable, process)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from deq_mpc_controller.node_parameters import Parameter
-from deq_mpc_sim.parameters import world_config
+from deq_mpc_sim.parameters import plant_config, world_config
 from deq_mpc_sim.scenes import Kind, Motion
 
 _MOCAP = world_config().mocap
@@ -33,6 +33,7 @@ WORLD_NODE = (
     Parameter("uri", "udp://127.0.0.1:19850", "where the simulated Crazyflie listens"),
     *_SCENE,
     _VIRTUAL_SCENE,
+    Parameter("battery", plant_config().battery.capacity, "capacity of the battery [A s]", low=1.0),
     Parameter("disturb", True, "whether the vehicle differs from the nominal one and meets gusts"),
     Parameter("mocap_rate", _MOCAP.rate, "frames a second [Hz]", low=10.0, high=500.0),
     Parameter("position_noise", _MOCAP.position_noise, "standard deviation [m]", low=0.0, high=1.0),
@@ -60,3 +61,12 @@ RECORDER_NODE = (
     Parameter("timeout", 600.0, "a flight that is not over so long after its take-off is given up [s]", low=1.0),
 )
 """Parameters of the recorder node."""
+
+TOUR_NODE = (
+    Parameter("robot", "cf", "name of the robot: prefix of its topics and services"),
+    Parameter("world_frame", "world", "frame of the goals"),
+    Parameter("minutes", 10.0, "how long the policy flies [min]", low=0.1, high=1000.0),
+    Parameter("start_timeout", 180.0, "a flight that has not begun by then is given up [s]", low=1.0),
+    Parameter("out", "tour.json", "file that receives the summary"),
+)
+"""Parameters of the tour node."""

@@ -87,6 +87,14 @@ class Referee:
             self.ending = next((ending for ending, happened in events.items() if happened), None)
         return self.ending
 
+    def redirect(self, goal: Array) -> None:
+        """Go on to the next goal (3,), timed from the next sample; collisions and clearance go on."""
+        self.goal = np.asarray(goal, dtype=np.float64)
+        self.ending = None
+        self.time_to_goal = None
+        self.elapsed = 0.0
+        self._started = None
+
     def _enters_sphere(self, pos: Array, obstacles: Array) -> bool:
         distance = clearance(pos, obstacles)
         self.min_clearance = min(self.min_clearance, distance)

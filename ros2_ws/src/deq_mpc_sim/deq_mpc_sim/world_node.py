@@ -27,7 +27,7 @@ from deq_mpc_core.rotations import rotate
 from deq_mpc_sim.gusts import first_gust, next_gust
 from deq_mpc_sim.mocap import Mocap, MocapPose
 from deq_mpc_sim.node_parameters import WORLD_NODE
-from deq_mpc_sim.parameters import HEADING, draw_vehicle, world_config
+from deq_mpc_sim.parameters import HEADING, draw_vehicle, plant_config, world_config
 from deq_mpc_sim.scenes import make_scene
 from deq_mpc_sim.udp_server import UdpServer
 from deq_mpc_sim.vehicle import Truth, Vehicle
@@ -51,7 +51,8 @@ class WorldNode(Node):
         vehicle_rng, mocap_rng, gust_rng = (
             np.random.default_rng(s) for s in np.random.SeedSequence([value["seed"], value["index"], _STREAM]).spawn(3)
         )
-        vehicle = Vehicle(draw_vehicle(vehicle_rng) if value["disturb"] else None)
+        parameters = draw_vehicle(vehicle_rng) if value["disturb"] else plant_config().parameters()
+        vehicle = Vehicle(parameters._replace(capacity=value["battery"]))
         x, y = scene.start[:2] if value["virtual_scene"] else (0.0, 0.0)
         vehicle.reset(np.array([x, y, 0.0]), float(vehicle_rng.uniform(-HEADING, HEADING)))
         gusts = _Gusts(gust_rng) if value["disturb"] else None

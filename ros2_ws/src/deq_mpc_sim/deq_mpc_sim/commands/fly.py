@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -17,17 +14,15 @@ import typer
 
 from deq_mpc_core.cli import EXIT_INTERRUPTED
 from deq_mpc_core.errors import UserError
+from deq_mpc_sim.private_network import LOOPBACK, free_udp_uri, private_network
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from deq_mpc_sim.referee import Verdict
 
-LOOPBACK = "127.0.0.1"
 SCHEMES = ("radio", "usb", "udp", "tcp", "serial")
 """Ways to a Crazyflie that cflib knows."""
-DOMAINS = range(1, 102)
-"""ROS domains whose ports lie below the ephemeral ones on every system."""
 
 
 def fly(  # noqa: PLR0913 - the options of the command
@@ -65,7 +60,7 @@ def fly(  # noqa: PLR0913 - the options of the command
             f"--uri {uri!r} is no Crazyflie's; write it as radio://0/80/2M/E7E7E7E7E7 or udp://{LOOPBACK}:19850"
         )
     simulated = uri is None or uri.startswith("udp://")
-    address = _free_udp_uri() if uri is None else uri
+    address = free_udp_uri() if uri is None else uri
     if simulated:
         _check_port_is_free(address)
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{scene}-{obstacles}-seed{seed}"
@@ -86,8 +81,7 @@ def fly(  # noqa: PLR0913 - the options of the command
     nodes = launch_file.resolve(arguments, ros_launch.find_share)
     check_nodes(nodes)
     _check_folder(out)
-    with _stdout_to_stderr():
-        status = ros_launch.launch(nodes, _private_network() if simulated else {})
+    status = ros_launch.launch(nodes, private_network() if simulated else {}, output=sys.stderr.fileno())
     verdict = read_verdict(out / name)
     if verdict is None:  # the node that gave up has said why
         raise typer.Exit(status or 1)
@@ -111,12 +105,6 @@ def _check_folder(out: Path) -> None:
         raise UserError(f"{out}: cannot be written; choose another folder with --out")
 
 
-def _free_udp_uri() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((LOOPBACK, 0))
-        return f"udp://{LOOPBACK}:{probe.getsockname()[1]}"
-
-
 def _check_port_is_free(uri: str) -> None:
     """Refuse the address of a simulated Crazyflie that is none of this machine's or taken."""
     try:
@@ -131,38 +119,6 @@ def _check_port_is_free(uri: str) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise UserError(f"{uri}: cannot be used ({error.strerror}); choose another port, or no --uri") from error
-
-
-def _private_network() -> Mapping[str, str]:
-    """ROS settings under which the flight's nodes see each other and nothing else does."""
-    return {"ROS_DOMAIN_ID": str(_free_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-
-
-def _free_domain() -> int:
-    """A ROS domain in which no participant holds the first unicast port (RTPS: 7410 + 250 domain)."""
-    domains = random.sample(DOMAINS, len(DOMAINS))
-    for domain in domains:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("", 7410 + 250 * domain))
-            except OSError:
-                continue
-        return domain
-    return domains[0]
-
-
-@contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """What the nodes print goes to stderr: stdout is the verdict's."""
-    sys.stdout.flush()
-    stdout = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(stdout, 1)
-        os.close(stdout)
 
 
 def _show(verdict: Verdict, folder: Path) -> None:
