@@ -17,6 +17,7 @@ from deq_mpc_core.models.point_mass import NU, NX, point_mass_model
 from deq_mpc_core.obstacles import move
 from deq_mpc_core.policy.interface import Array
 from deq_mpc_core.policy.mpc import MpcConfig, load_mpc_config, predict_centres
+from deq_mpc_core.policy.straight_line import travel
 from deq_mpc_core.solver.arrays import Data
 from deq_mpc_core.solver.cpu_engine import CpuEngine
 from deq_mpc_core.solver.solution import SolverOptions, Status, cold_state
@@ -73,7 +74,7 @@ class Plan:
 
 
 def follow_path(corners: Array, horizon: int, dt: float, speed: float, approach_rate: float) -> Array:
-    """States (horizon, 6) along a polyline at min(speed, approach_rate * distance left)."""
+    """States (horizon, 6) along a polyline; see `travel` for the speed."""
     lengths = np.linalg.norm(np.diff(corners, axis=0), axis=1)
     keep = np.concatenate([[True], lengths > 1e-9])
     corners, lengths = corners[keep], lengths[lengths > 1e-9]
@@ -82,19 +83,11 @@ def follow_path(corners: Array, horizon: int, dt: float, speed: float, approach_
     if not len(lengths):
         return states
     along = np.concatenate([[0.0], np.cumsum(lengths)])
-    total = along[-1]
-    t = dt * np.arange(horizon)
-    cruise = max(total - speed / approach_rate, 0.0)
-    rest = total - cruise
-    travelled = np.where(
-        speed * t < cruise,
-        speed * t,
-        cruise + rest * (1.0 - np.exp(-approach_rate * np.maximum(t - cruise / speed, 0.0))),
-    )
+    travelled, velocity = travel(along[-1], horizon, dt, speed, approach_rate)
     segment = np.clip(np.searchsorted(along, travelled, side="right") - 1, 0, len(lengths) - 1)
     direction = (np.diff(corners, axis=0) / lengths[:, None])[segment]
     states[:, :3] = corners[segment] + (travelled - along[segment])[:, None] * direction
-    states[:, 3:] = np.minimum(speed, approach_rate * (total - travelled))[:, None] * direction
+    states[:, 3:] = velocity[:, None] * direction
     return states
 
 

@@ -9,22 +9,26 @@ from deq_mpc_core.policy.interface import Array, Command, Observation, PolicyInf
 from deq_mpc_core.policy.mpc import Mpc, MpcConfig, MpcState, complete_reference, residuals
 
 
+def travel(distance: float, horizon: int, dt: float, speed: float, approach_rate: float) -> tuple[Array, Array]:
+    """Way [m] and speed [m/s] at ``horizon`` times: min(speed, approach_rate * way left), from ``distance`` left.
+
+    That is constant, then an exponential approach.
+    """
+    t = dt * np.arange(horizon)
+    cruise = max(distance - speed / approach_rate, 0.0)
+    late = np.maximum(t - cruise / speed, 0.0)
+    approach = cruise + (distance - cruise) * (1.0 - np.exp(-approach_rate * late))
+    travelled = np.where(t * speed < cruise, speed * t, approach)
+    return travelled, np.minimum(speed, approach_rate * (distance - travelled))
+
+
 def straight_waypoints(
     pos: Array, goal: Array, horizon: int, dt: float, speed: float, approach_rate: float
 ) -> tuple[Array, Array]:
-    """Positions and velocities (horizon, 3) along the line to the goal, the first at ``pos``.
-
-    The speed along the line is min(speed, approach_rate * distance left): constant, then an exponential approach.
-    """
-    to_goal = goal - pos
-    distance = float(np.linalg.norm(to_goal))
-    direction = to_goal / distance if distance > 1e-9 else np.zeros(3)
-    t = dt * np.arange(horizon)
-    cruise = max(distance - speed / approach_rate, 0.0)
-    start = min(distance, speed / approach_rate)
-    late = np.maximum(t - cruise / speed, 0.0)
-    travelled = np.where(t * speed < cruise, speed * t, cruise + start * (1.0 - np.exp(-approach_rate * late)))
-    velocity = np.minimum(speed, approach_rate * (distance - travelled))
+    """Positions and velocities (horizon, 3) along the line to the goal, the first at ``pos``; see `travel`."""
+    distance = float(np.linalg.norm(goal - pos))
+    direction = (goal - pos) / distance if distance > 1e-9 else np.zeros(3)
+    travelled, velocity = travel(distance, horizon, dt, speed, approach_rate)
     return pos + travelled[:, None] * direction, velocity[:, None] * direction
 
 
