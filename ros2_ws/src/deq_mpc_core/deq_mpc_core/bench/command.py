@@ -31,7 +31,9 @@ def register(app: typer.Typer) -> None:
 def bench(
     suites: Annotated[
         list[str] | None,
-        typer.Argument(help="solver, kernels, policy, train, flight (default: all that are installed), or check alone."),
+        typer.Argument(
+            help="solver, kernels, policy, train, flight (default: all that are installed), or check alone."
+        ),
     ] = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="JSON as the last line on stdout; tables to stderr.")

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deq_mpc_core.bench import flight_policy
 from deq_mpc_core.bench.row import BenchOptions, Row, Work
 from deq_mpc_core.bench.timing import Candidate, Effort, compare
 from deq_mpc_core.bench.trained import TASKS, Trained, torch_threads, train_briefly
-from deq_mpc_core.policy import load_policy
 from deq_mpc_core.policy.deq_mpc import JointState
 from deq_mpc_core.policy.regulation import RegulationPolicy
-from deq_mpc_core.policy.rollout import SPHERES, roll_out
 
 Array = NDArray[np.float64]
 
 _CASES = 20
 """Different starts that the rounds take in turn."""
-_FLOWN = 200
-"""Control steps of a flight that the rounds take in turn."""
 
 
 def suite(options: BenchOptions) -> Iterator[Row]:
@@ -29,7 +26,7 @@ def suite(options: BenchOptions) -> Iterator[Row]:
     with torch_threads(1):
         for name in TASKS[: 1 if options.quick else None]:
             yield from _regulation(train_briefly(name, quick=options.quick), effort)
-        yield from _flight(effort)
+        yield from flight_policy.suite(options)
 
 
 def _regulation(trained: Trained, effort: Effort) -> Iterator[Row]:
@@ -58,19 +55,3 @@ def _candidate(
     steps = [policy.step(x, None if joint is None else joint[i])[2].network_steps.item() for i, x in enumerate(states)]
     note = f"after {trained.steps} steps of training; {np.mean(steps):.1f} Anderson steps in the last iteration"
     return Candidate(engine, run, note=note)
-
-
-def _flight(effort: Effort) -> Iterator[Row]:
-    policy = load_policy("default")
-    seen = list(roll_out(policy, _FLOWN, seed=0))
-
-    def cold(number: int) -> object:
-        return policy.step(seen[number % _FLOWN][0], None)
-
-    def warm(number: int) -> object:
-        return policy.step(*seen[1 + number % (_FLOWN - 1)])
-
-    runs: dict[str, Callable[[int], object]] = {"cold": cold, "warm": warm}
-    for name, run in runs.items():
-        work = Work(f"shipped Crazyflie policy, {SPHERES} obstacles, {name}", 1, policy.horizon)
-        yield from compare(work, [Candidate("ours", run)], effort)
