@@ -22,9 +22,10 @@ from deq_mpc_core.networks.packing import pack, packed_size, unpack
 from deq_mpc_core.networks.refiner import Context
 from deq_mpc_core.networks.shapes import check_weights, parameter_shapes
 from deq_mpc_core.networks.waypoints import WaypointNetwork
+from deq_mpc_core.policy.compiled import crazyflie_slot, load_step
 from deq_mpc_core.policy.config import PolicyConfig, load_policy_config
 from deq_mpc_core.policy.flight_policy import kernel_settings
-from deq_mpc_core.policy.flight_step import Seen, encode_observation, refine_plan
+from deq_mpc_core.policy.flight_step import Seen
 
 Array = NDArray[np.float64]
 FENCE = np.array([[-2.0, -2.0, 0.3], [2.0, 2.0, 1.8]])
@@ -56,13 +57,13 @@ class Flight:
         self.settings = kernel_settings(policy, WEIGHT)
         self.packed = pack(WeightReader(weights).network(config))
         self.weights = unpack(self.packed, self.settings.sizes)
-        self._rays = scan_rays(config.features)
+        self._rays, self._kernels = scan_rays(config.features), load_step(crazyflie_slot())
 
     def _seen(self, x: Array, goal: Array, obstacles: Array) -> Seen:
         return Seen(x, goal, obstacles, FENCE, np.zeros(13), WEIGHT)
 
     def encode(self, x: Array, goal: Array, obstacles: Array) -> FlightContext:
-        return encode_observation(self._seen(x, goal, obstacles), self.weights, self._rays, self.settings)
+        return self._kernels.encode_observation(self._seen(x, goal, obstacles), self.weights, self._rays, self.settings)
 
     def refine(
         self, x: Array, obstacles: Array, context: FlightContext, states: Array, z: Any
@@ -70,7 +71,7 @@ class Flight:
         """theta, z and the residual."""
         z = z.copy()
         tau = np.hstack([states, np.zeros((len(states), 4))])
-        theta, residual = refine_plan(
+        theta, residual = self._kernels.refine_plan(
             self._seen(x, np.zeros(3), obstacles), context, self.weights, self.settings, tau, z
         )
         return theta, z, residual

@@ -233,6 +233,13 @@ def test_the_residual_of_theta_is_its_change_since_the_last_step_at_the_same_tim
     assert np.isnan(late.residuals["theta"])  # nothing to compare with
 
 
+def test_a_state_of_another_policy_is_refused(policy: DeqMpcPolicy) -> None:
+    other = load_policy("default")
+    _, state, _ = other.step(observation(), None)
+    with pytest.raises(ValueError, match="another policy's"):
+        policy.step(observation(PERIOD), state)
+
+
 # Checkpoints that cannot fly ------------------------------------------------------------------------------------------
 
 

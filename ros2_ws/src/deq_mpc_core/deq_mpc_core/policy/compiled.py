@@ -76,8 +76,8 @@ def crazyflie_slot() -> str:
 
 @cache
 def load_step(slot: str) -> Any:
-    """The compiled `flight_step.step` for a model printed as ``slot``."""
+    """The module ``flight_step`` with the kernels of a model printed as ``slot``."""
     kernels = load_printed(_MODEL, slot)
     source = _read(_TEMPLATE).replace("deq_mpc_core.solver.kernels", kernels.__name__)
     package = load_package(f"{_MODEL}_step", {"__init__.py": "", "step.py": source}, map(_read, _INCLUDED))
-    return importlib.import_module(f"{package.__name__}.step").step
+    return importlib.import_module(f"{package.__name__}.step")

@@ -80,12 +80,13 @@ class DeqMpcPolicy:
     def __init__(self, program: FlightProgram) -> None:
         config = self.config = program.config
         self.dt, self.horizon = config.mpc.dt, config.mpc.horizon
+        self._shapes = [(self.horizon, size) for size in (NX + NU, THETA_SIZE, config.network.hidden)]
         self._fence = np.array([config.mpc.fence_low, config.mpc.fence_high])
         self._params, self._hover = program.params, hover_thrust(program.params)
         self._settings = kernel_settings(config, self._hover)
         limits = np.array([*bounds(config.mpc), np.concatenate(cost_weights(config.mpc))])
         self._constants = Constants(program.network, scan_rays(config.network.features), limits)
-        self._step = load_step(program.slot)
+        self._step = load_step(program.slot).step
         self._warm_up()
 
     def step(self, obs: Observation, state: FlightState | None) -> tuple[Command, FlightState, PolicyInfo]:
@@ -93,7 +94,9 @@ class DeqMpcPolicy:
         seen = self._look(obs)
         shift = -1.0 if state is None else (obs.t - state.t) / self.dt
         after = self._empty()
-        before = Warm(state.tau, state.theta, state.z) if state is not None and 0.0 <= shift <= self.horizon else after
+        before = after if state is None or not 0.0 <= shift <= self.horizon else Warm(state.tau, state.theta, state.z)
+        if [a.shape for a in before] != self._shapes:
+            raise ValueError("the state is another policy's; give the one that this policy returned, or None")
         report = np.empty(REPORT_SIZE)
         self._step(seen, before, -1.0 if before is after else shift, self._constants, self._settings, after, report)
         status, dynamics, violation, theta, tau, network, iterations, *command = report.tolist()
@@ -119,9 +122,8 @@ class DeqMpcPolicy:
 
     def _empty(self) -> Warm:
         """Arrays that the step fills; they become the caller's."""
-        horizon, hidden = self.horizon, self.config.network.hidden
-        z = np.empty((horizon, hidden), np.float32)
-        return Warm(np.empty((horizon, NX + NU)), np.empty((horizon, THETA_SIZE)), z)
+        tau, theta, z = self._shapes
+        return Warm(np.empty(tau), np.empty(theta), np.empty(z, np.float32))
 
 
 def read_program(path: Path | None = None) -> FlightProgram:
