@@ -4,6 +4,11 @@
 #   scripts/measure.sh [POLICY [EPISODES [SEED]]]     default: the shipped checkpoint, 500 scenes each, seed 0
 set -euo pipefail
 
+case ${1:-} in -h | --help)
+    sed -n '2,/^set/{s/^# \{0,1\}//p}' "$0"
+    exit ;;
+esac
+
 policy=${1:-default}
 episodes=${2:-500}
 seed=${3:-0}

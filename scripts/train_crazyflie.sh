@@ -5,6 +5,11 @@
 #   scripts/train_crazyflie.sh [FOLDER]     everything goes to FOLDER (default runs/crazyflie)
 set -euo pipefail
 
+case ${1:-} in -h | --help)
+    sed -n '2,/^set/{s/^# \{0,1\}//p}' "$0"
+    exit ;;
+esac
+
 deq_mpc=$(dirname "$0")/../.venv/bin/deq-mpc
 out=${1:-runs/crazyflie}
 bags=$out/bags

@@ -247,3 +247,11 @@ def test_the_table_counts_by_reason(record: Record, flight: Any, tmp_path: Path)
     assert any({"used", "1", "30"} <= set(line) for line in lines)
     assert any({"dropped", "2", "0", "a.mcap"} <= set(line) for line in lines)
     assert BagReport.from_json(report.to_json()).outcomes == report.outcomes
+
+
+def test_the_report_tells_flights_apart_by_the_folder_around_their_bag() -> None:
+    report = BagReport()
+    for flight in ("gate-seed1", "gate-seed2"):
+        report.drop(Path("flights") / flight / "bag", "too short")
+    (example,) = list(report.table().columns[-1].cells)[1:]
+    assert example == "gate-seed1/bag"

@@ -66,6 +66,12 @@ def test_missing(tmp_path: Path) -> None:
     assert "no such checkpoint" in refusal(tmp_path)
 
 
+def test_the_folder_of_a_run_is_answered_with_the_checkpoint_in_it(tmp_path: Path) -> None:
+    inside = tmp_path / "checkpoint.safetensors"
+    inside.touch()
+    assert f"name the checkpoint in it: {inside}" in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
 def test_truncated(path: Path, share: float) -> None:
     content = path.read_bytes()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 from typing import Annotated
 
@@ -78,6 +78,11 @@ def test_what_the_user_can_mend_is_one_line_and_status_2(
     assert problem in captured.err
 
 
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"deq-mpc {version('deq_mpc_core')}\n"
+
+
 def test_a_defect_is_not_hidden() -> None:
     with pytest.raises(ModuleNotFoundError):
         cli.main(["broken"])
@@ -97,5 +102,6 @@ def test_the_installed_command_lists_the_commands_without_loading_anything_heavy
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     for name in ("call", "evaluate", "expert", "fly", "launch", "train", "virtual-crazyflie"):
         assert name in result.stdout
+    assert "..." not in result.stdout.partition("Commands:")[2]  # no description is cut off
     assert result.stdout.splitlines()[-1].strip() == "LOADED"
     assert (Path(sys.prefix) / "bin" / "deq-mpc").exists()

@@ -90,3 +90,11 @@ def test_the_configuration_reaches_each_package(package: str) -> None:
     shipped = {path.name for path in (ROOT / "config").glob("*.yaml")}
     assert shipped
     assert {path.name for path in files(package).joinpath("config").iterdir() if path.name.endswith(".yaml")} == shipped
+
+
+@pytest.mark.parametrize("script", ["measure.sh", "train_crazyflie.sh"])
+def test_a_script_that_runs_for_long_says_first_what_it_would_do(script: str) -> None:
+    result = subprocess.run([ROOT / "scripts" / script, "--help"], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"scripts/{script} [" in result.stdout
+    assert "#" not in result.stdout

@@ -82,6 +82,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]
     Raises:
         UserError: if the file is missing or damaged.
     """
+    inside = path / "checkpoint.safetensors"
+    if inside.is_file():
+        raise UserError(f"{path}: is the folder of a training run; name the checkpoint in it: {inside}")
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; check the path, or train one with `deq-mpc train`")
     try:

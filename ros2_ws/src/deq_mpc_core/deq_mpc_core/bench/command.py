@@ -43,7 +43,10 @@ def bench(
     problems: Annotated[int, typer.Option(min=1, help="check: how many random problems, over all models.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="check: seed of the problems.")] = 0,
 ) -> None:
-    """Measure solver, policy, training and flight beside other solvers, or check the solver's answers against IPOPT."""
+    """Measure solver, policies, training, flight.
+
+    Beside other solvers where there are any; or check the solver's answers against IPOPT.
+    """
     asked = suites or []
     if asked == [_CHECK]:
         _check(problems, seed, json_output=json_output)

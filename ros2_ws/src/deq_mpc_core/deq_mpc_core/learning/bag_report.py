@@ -92,6 +92,6 @@ class BagReport:
             table.add_column(header, justify=justify, overflow="fold")  # type: ignore[arg-type]
         for label, reason, outcomes in self._rows():
             samples = sum(outcome.samples for outcome in outcomes)
-            example = Path(outcomes[0].bag).name if reason else ""
+            example = "/".join(Path(outcomes[0].bag).parts[-2:]) if reason else ""  # each flight has a `bag` of its own
             table.add_row(label, str(len(outcomes)), str(samples), reason, example)
         return table

@@ -33,7 +33,10 @@ def train(  # noqa: PLR0913 - the options of the command
     remap: Annotated[list[str] | None, typer.Option(help="Topic of a role in the bags, e.g. pose=/cf231/pose.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
 ) -> None:
-    """Train a DEQ-MPC policy offline from rosbags of an expert."""
+    """Train a policy from rosbags.
+
+    They are an expert's, whoever recorded them. Curves for TensorBoard and the checkpoint go to the folder --out.
+    """
     from deq_mpc_core.learning.run import TrainRequest, run_training
 
     overrides = {"seed": seed, "warmup_steps": warmup_steps, "steps": steps}

@@ -231,7 +231,16 @@ class Trainer:
             raise UserError(f"{path}: cannot be resumed from; remove it to start anew") from error
         for name, ours in self._identity().items():
             if content.get(name) != ours:
-                raise UserError(f"{path}: was made with another {name}; use another --out or what it was made with")
+                what = f"{name}{_difference(content.get(name), ours)}"
+                raise UserError(f"{path}: was made with another {what}; use another --out or what it was made with")
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.step, self.curves = content["step"], content["curves"]
+
+
+def _difference(was: Any, now: Any, place: str = "") -> str:
+    """Where two configurations differ first, and how; "" for what is no configuration."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        key = next(key for key in {**now, **was} if was.get(key) != now.get(key))
+        return _difference(was.get(key), now.get(key), f"{place}.{key}" if place else key)
+    return f" ({place} was {was}, now {now})" if place else ""

@@ -19,7 +19,10 @@ def export(
     out: Annotated[Path, typer.Option(help="File to write; --policy of fly and evaluate takes it.")],
     policy: Annotated[str, typer.Option(help="A checkpoint, or default: the shipped one.")] = "default",
 ) -> None:
-    """Compile a checkpoint to one file, verified against the training-time policy and timed."""
+    """Compile a checkpoint to one file.
+
+    It is verified against the training-time policy, and timed.
+    """
     from deq_mpc_core.policy import BUILT_IN
     from deq_mpc_core.policy.export import describe, export_policy
 

@@ -34,7 +34,10 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     save: Annotated[Path | None, typer.Option(help="Write the failed flights to this JSON file.")] = None,
     record: Annotated[Path | None, typer.Option(help="Record a bag of every flight in this folder.")] = None,
 ) -> None:
-    """Fly a policy through N scenes in lockstep, faster than real time, and report success and clearance."""
+    """Judge a policy by many simulated flights.
+
+    They are flown in lockstep, in process and faster than real time, on all cores.
+    """
     from deq_mpc_sim.campaign import Flight, SceneArguments, cached_policy, fly_all
     from deq_mpc_sim.commands.progress import success_progress
 

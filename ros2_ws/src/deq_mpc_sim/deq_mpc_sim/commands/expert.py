@@ -13,7 +13,7 @@ from deq_mpc_core.errors import UserError
 def expert(
     out: Annotated[Path, typer.Option(help="Folder of the bags, new or of an interrupted run with the same options.")],
     flights: Annotated[int | None, typer.Option(help="How many flights the folder will have.")] = None,
-    seed: Annotated[int, typer.Option(help="Of scenes and disturbances; never those of an evaluation.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of scenes and disturbances; no seed gives those of an evaluation.")] = 0,
     mix: Annotated[
         str | None,
         typer.Option(
@@ -28,7 +28,10 @@ def expert(
     relabel: Annotated[Path | None, typer.Option(help="Fly nothing: label the bags in this folder instead.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
 ) -> None:
-    """Fly the expert over random scenes and record a bag of each flight; go on where an interrupted run stopped."""
+    """Record the expert's flights as bags.
+
+    It flies over random scenes, or labels what a learner flew. An interrupted run goes on where it stopped.
+    """
     if (flights is None) == (relabel is None):
         raise UserError("give either --flights N to fly or --relabel BAGS to label")
     if relabel is not None:
