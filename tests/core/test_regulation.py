@@ -159,15 +159,15 @@ def test_windows_are_runs_of_consecutive_states() -> None:
 
 
 def test_deq_mpc_learns_the_expert() -> None:
-    """The error of the plan on unseen trajectories falls by more than a quarter in 150 short steps."""
+    """The error of the plan on unseen trajectories falls by more than a fifth in 100 short steps."""
     task, file = load_task("pendulum"), imitation(hidden=64)
     states = expert_trajectories(task, file.expert, np.random.default_rng(0), 40)
     training, validation = (windows(part, task.horizon + STREAM) for part in (states[:-6], states[-6:]))
     run, rng = trainer(task, file), np.random.default_rng(1)
     before = run.validate(validation)
-    for _ in range(150):
+    for _ in range(100):
         run.train_step(training[rng.choice(len(training), 64, replace=False)])
-    assert run.validate(validation) < 0.75 * before
+    assert run.validate(validation) < 0.8 * before
 
 
 def test_training_is_a_function_of_its_seed() -> None:
