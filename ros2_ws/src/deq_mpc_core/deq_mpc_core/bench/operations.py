@@ -44,8 +44,8 @@ class Counted(float):
     """A float that adds every operation it takes part in to `Tally.total`."""
 
     __slots__ = ()
-    __add__ = __radd__ = _counting("__add__")  # type: ignore[assignment]
-    __mul__ = __rmul__ = _counting("__mul__")  # type: ignore[assignment]
+    __add__ = __radd__ = _counting("__add__")
+    __mul__ = __rmul__ = _counting("__mul__")
     __sub__, __rsub__ = _counting("__sub__"), _counting("__rsub__")
     __truediv__, __rtruediv__ = _counting("__truediv__"), _counting("__rtruediv__")
 
