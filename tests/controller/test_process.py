@@ -59,3 +59,13 @@ def test_numbers_are_read_from_their_places(tmp_path: Path) -> None:
     assert clock.now().waited == pytest.approx(3.5)
     (tmp_path / "statm").write_text("9000 1000 10 1 0 100 0\n")
     assert resident_memory(tmp_path / "statm") == pytest.approx(1e-3 * os.sysconf("SC_PAGE_SIZE"))
+
+
+@pytest.mark.skipif(resident_memory() is None, reason="the kernel does not tell")
+def test_memory_that_is_taken_shows() -> None:
+    before = resident_memory()
+    taken = np.ones(5_000_000)  # 40 MB, each page written
+    after = resident_memory()
+    assert before is not None
+    assert after is not None
+    assert after - before == pytest.approx(1e-6 * taken.nbytes, rel=0.1)

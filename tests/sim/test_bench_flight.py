@@ -9,7 +9,7 @@ import pytest
 
 from deq_mpc_controller.launch_file import Node, read_launch_file
 from deq_mpc_core.bench.row import BenchOptions
-from deq_mpc_sim.bench_flight import SCENE, describe, suite, tour_nodes
+from deq_mpc_sim.bench_flight import SCENE, describe, fly, suite, tour_nodes
 from deq_mpc_sim.node_parameters import TOUR_NODE, WORLD_NODE
 from deq_mpc_sim.parameters import plant_config
 from deq_mpc_sim.referee import PolicyTimes
@@ -79,6 +79,17 @@ def test_a_flight_that_never_began_is_reported(workspace: Path) -> None:
     (row,) = suite(BenchOptions())
     assert row.median_ms is None
     assert row.note.startswith("missing: the flight ended with status 3")
+
+
+@pytest.mark.slow
+def test_a_real_flight() -> None:
+    summary = fly(0.2)
+    assert summary.fault is None
+    assert summary.minutes == pytest.approx(0.2, abs=0.01)
+    assert summary.goals_reached + summary.goals_missed >= 1
+    assert summary.control_steps >= summary.deadline_misses >= summary.scheduler_stalls >= 0
+    assert summary.policy_ms.p50 is not None
+    assert summary.min_clearance_m is not None
 
 
 def test_the_tour_takes_the_recorders_place_and_the_battery_lasts() -> None:

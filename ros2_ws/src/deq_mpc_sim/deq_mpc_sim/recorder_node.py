@@ -28,10 +28,10 @@ from deq_mpc_controller.ros_node import Interrupts, declare_parameters, run_node
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.obstacle_cloud import unpack_obstacles
 from deq_mpc_sim.bag_writer import LATCHED, VOLATILE
+from deq_mpc_sim.diagnostics import policy_times
 from deq_mpc_sim.flight_folder import FlightFolder
 from deq_mpc_sim.flight_watch import FlightWatch
 from deq_mpc_sim.node_parameters import RECORDER_NODE
-from deq_mpc_sim.referee import PolicyTimes
 
 SPIN_S = 0.1
 PROGRESS_PERIOD_S = {True: 0.2, False: 2.0}
@@ -57,12 +57,6 @@ class _Topic(NamedTuple):
     type: type
     qos: QoSProfile
     watcher: Watcher | None
-
-
-def _number(values: Mapping[str, str], key: str) -> float | None:
-    """A diagnostic value; None if it is not there or not a number yet."""
-    number = float(values.get(key) or "nan")
-    return number if math.isfinite(number) else None
 
 
 def _caption(value: Mapping[str, Any]) -> str:
@@ -145,7 +139,7 @@ class RecorderNode(Node):
     def _see_diagnostics(self, message: DiagnosticArray) -> None:
         values = {entry.key: entry.value for status in message.status for entry in status.values}
         if "policy_ms_p50" in values:
-            times = PolicyTimes(*(_number(values, f"policy_ms_{name}") for name in ("p50", "p99", "max")))
+            times = policy_times(values)
             self.watch.see_policy(seconds(message.header.stamp), times)
         if "control_steps" in values:
             self.watch.see_deadlines(int(values["deadline_misses"]), int(values["control_steps"]))

@@ -27,8 +27,8 @@ from deq_mpc_controller.ros_messages import LATCHED, LATEST, RELIABLE, STATES
 from deq_mpc_controller.ros_node import Interrupts, declare_parameters, low_latency_executor, run_node, spin_until
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.obstacle_cloud import unpack_obstacles
+from deq_mpc_sim.diagnostics import number, policy_times
 from deq_mpc_sim.node_parameters import TOUR_NODE
-from deq_mpc_sim.referee import PolicyTimes
 from deq_mpc_sim.tour import MINUTE, WARM_UP, MemoryTrack, Tour, TourSummary
 
 Array = NDArray[np.float64]
@@ -90,7 +90,6 @@ class TourNode(Node):
     def summary(self) -> TourSummary:
         """The flight so far."""
         tour, values = self.tour, self._values
-        times = (_number(values, f"policy_ms_{name}") for name in ("p50", "p99", "max"))
         clearance = math.inf if tour is None else tour.min_clearance
         return TourSummary(
             fault=self._fault(),
@@ -98,7 +97,7 @@ class TourNode(Node):
             control_steps=int(values.get("control_steps", 0)),
             deadline_misses=int(values.get("deadline_misses", 0)),
             scheduler_stalls=int(values.get("scheduler_stalls", 0)),
-            policy_ms=PolicyTimes(*times),
+            policy_ms=policy_times(values),
             goals_reached=0 if tour is None else tour.reached,
             goals_missed=0 if tour is None else tour.missed,
             collisions=0 if tour is None else tour.collisions,
@@ -158,17 +157,11 @@ class TourNode(Node):
             values = {entry.key: entry.value for entry in status.values}
             if "control_steps" in values:
                 self._values = values
-                self._note_memory(ros_messages.seconds(message.header.stamp), _number(values, "memory_mb"))
+                self._note_memory(ros_messages.seconds(message.header.stamp), number(values, "memory_mb"))
 
     def _note_memory(self, t: float, mb: float | None) -> None:
         if mb is not None and self.mode is Mode.FLY and self._flying_since and t - self._flying_since >= WARM_UP:
             self._memory.add(t, mb)
-
-
-def _number(values: dict[str, str], key: str) -> float | None:
-    """A diagnostic value; None if it is not there or not a number yet."""
-    number = float(values.get(key) or "nan")
-    return number if math.isfinite(number) else None
 
 
 def _run(node: TourNode, interrupts: Interrupts) -> int:
