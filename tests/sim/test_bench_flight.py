@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,8 @@ def test_the_line_says_what_matters() -> None:
     line = describe(SUMMARY)
     assert line.startswith("9 of 15000 steps late, 6 of them the scheduler's (0.020 % else); memory +0.250 MB/min;")
     assert "35 goals reached, 1 not in time, 0 collisions" in line
+
+
+def test_a_slope_of_nothing_has_no_minus() -> None:
+    assert "memory +0.000 MB/min" in describe(replace(SUMMARY, memory_mb_per_min=-1e-8))
+    assert "memory unknown" in describe(replace(SUMMARY, memory_mb_per_min=None))

@@ -76,7 +76,7 @@ def tour_nodes(flight: Sequence[Node], minutes: float, out: Path) -> list[Node]:
 def describe(summary: TourSummary) -> str:
     """The summary in one line."""
     slope = summary.memory_mb_per_min
-    memory = "memory unknown" if slope is None else f"memory {slope:+.3f} MB/min"
+    memory = "memory unknown" if slope is None else f"memory {round(slope, 3) + 0.0:+.3f} MB/min"
     parts = [
         f"{summary.deadline_misses} of {summary.control_steps} steps late, {summary.scheduler_stalls} of them the "
         f"scheduler's ({100.0 * summary.miss_share:.3f} % else)",
