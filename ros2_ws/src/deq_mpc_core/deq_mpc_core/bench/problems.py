@@ -28,7 +28,7 @@ _TIGHTEST, _LOOSEST = 0.01, 0.5
 """Room between the motion and a bound, in natural scales of the quantity; drawn log-uniformly."""
 _CLEARANCE = (0.002, 0.1)
 """[m] room between the motion and a sphere; drawn log-uniformly."""
-_RADIUS = (0.1, 0.4)
+_RADIUS = (0.2, 0.6)
 """[m]"""
 _SMALLEST_RADIUS = 0.03
 """[m] a sphere that would have to be smaller is switched off."""

@@ -16,11 +16,11 @@ _APPROACH = 1.0
 """[s] time constant with which the quadrotor's references decay to the origin."""
 _POST_KNOTS = np.array([3, 5, 7, 9])
 """The knots beside which the Crazyflie's spheres stand."""
-_POST_RADIUS = (0.08, 0.15)
+_POST_RADIUS = (0.05, 0.08)
 """[m]"""
-_POST_SHARE = (0.5, 0.6)
-"""How much of the way to the side that the free optimum would take a sphere leaves."""
-_POOL = 40
+_POST_SHARE = (0.30, 0.32)
+"""How much of the way to the side that the free optimum takes a sphere leaves; nearly the same for all."""
+_POOL = 16
 """Scenes drawn for each that is kept: those whose optimum touches all four spheres."""
 _PULL = 0.3
 """[m] how far beside the straight way the reference lies, behind the spheres."""
@@ -67,7 +67,7 @@ def _corridors(batch: int, rng: np.random.Generator) -> Data:
     angle = rng.uniform(-np.pi, np.pi, (batch, 1))
     data = _pulled_aside(np.concatenate([np.cos(angle), np.sin(angle)], axis=1), horizon=10)
     way = _optimum(data).state.tau[:, _POST_KNOTS, :3]
-    spread = angle + rng.uniform(-0.2, 0.2, (batch, len(_POST_KNOTS)))
+    spread = angle + rng.uniform(-0.1, 0.1, (batch, len(_POST_KNOTS)))
     aside = np.stack([np.zeros_like(spread), np.cos(spread), np.sin(spread)], axis=-1)
     radii = rng.uniform(*_POST_RADIUS, spread.shape)
     allowed = rng.uniform(*_POST_SHARE, spread.shape) * np.linalg.norm(way[..., 1:], axis=-1)

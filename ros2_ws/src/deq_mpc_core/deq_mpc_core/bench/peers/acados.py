@@ -15,6 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +118,12 @@ class AcadosPeer:
         template = _template()
         self._model, self._data, self._starts = model, data, starts
         self._bounded = _bounded_states(data, model.nx)
-        self._folder = tempfile.TemporaryDirectory(prefix="acados_")
+        folder = Path(tempfile.mkdtemp(prefix="acados_"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         ocp = _ocp(template, model, data, tolerance)
-        ocp.code_export_directory = str(Path(self._folder.name) / "code")
+        ocp.code_export_directory = str(folder / "code")
         with contextlib.redirect_stdout(io.StringIO()):
-            self._solver = template.AcadosOcpSolver(ocp, str(Path(self._folder.name) / "ocp.json"), verbose=False)
+            self._solver = template.AcadosOcpSolver(ocp, str(folder / "ocp.json"), verbose=False)
 
     def prepare(self, b: int) -> None:
         """Give sample b and the cold start to the solver."""

@@ -50,9 +50,7 @@ class MpcPytorchPeer:
 
     def __init__(self, model: Model, data: Data, *, steps: int) -> None:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                mpc = importlib.import_module("mpc.mpc")
+            mpc = importlib.import_module("mpc.mpc")
         except ImportError as error:
             raise MissingPeerError(f"{error}; scripts/install_peers.sh installs it") from error
         if np.isfinite(data.lower[:, 1:, : model.nx]).any() or np.isfinite(data.upper[:, 1:, : model.nx]).any():
@@ -85,7 +83,9 @@ class MpcPytorchPeer:
 
     def solve_batch(self) -> Array:
         """Plans (B, T, nz) from the inputs' references."""
-        x, u, _ = self._solver(self._x_init, self._cost, self._dynamics)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it calls functions that torch has deprecated
+            x, u, _ = self._solver(self._x_init, self._cost, self._dynamics)
         plan: Array = torch.cat([x, u], dim=-1).transpose(0, 1).detach().numpy()
         return plan
 

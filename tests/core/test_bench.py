@@ -1,0 +1,210 @@
+"""``deq-mpc bench``: fair timing, rows for what is missing, the JSON, the check against IPOPT."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deq_mpc_core.bench import check, command, solver, timing
+from deq_mpc_core.bench.peers import MissingPeerError
+from deq_mpc_core.bench.quality import violation
+from deq_mpc_core.bench.row import BenchOptions, Row, Work
+from deq_mpc_core.bench.scenes import corridor, quadrotors
+from deq_mpc_core.bench.timing import Candidate, Effort, compare, measure
+from deq_mpc_core.errors import UserError
+from deq_mpc_core.models import MODELS
+from deq_mpc_core.solver import CpuEngine, SolverOptions, Status, cold_state
+
+
+class Clock:
+    """Stands still but for what candidates take."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def candidate(self, name: str, seconds: float, log: list[tuple[str, int]], prepared: bool = False) -> Candidate:
+        def run(number: int) -> None:
+            log.append((name, number))
+            self.now += seconds
+
+        def prepare(number: int) -> None:
+            log.append((f"{name} prepares", number))
+            self.now += 100.0
+
+        return Candidate(name, run, prepare=prepare if prepared else None)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", clock)
+    return clock
+
+
+def test_rounds_are_interleaved_and_the_warm_up_does_not_count(clock: Clock) -> None:
+    log: list[tuple[str, int]] = []
+    a, b = measure([clock.candidate("a", 0.001, log), clock.candidate("b", 0.002, log)], Effort(rounds=3, seconds=9.0))
+    assert log == [(name, number) for number in (0, 1, 0, 1, 2) for name in "ab"]
+    np.testing.assert_allclose(a, [1.0] * 3)
+    np.testing.assert_allclose(b, [2.0] * 3)
+
+
+def test_a_slow_candidate_sits_out_after_its_least_rounds_and_preparation_is_free(clock: Clock) -> None:
+    log: list[tuple[str, int]] = []
+    quick, slow = clock.candidate("quick", 0.01, log), clock.candidate("slow", 50.0, log, prepared=True)
+    times = measure([quick, slow], Effort(rounds=40, seconds=1.0))
+    assert [len(taken) for taken in times] == [40, 5]
+    np.testing.assert_allclose(times[1], 50e3)
+    assert log.count(("slow prepares", 1)) == 2
+
+
+def test_ratios_refer_to_the_first_candidate(clock: Clock) -> None:
+    log: list[tuple[str, int]] = []
+    candidates = [clock.candidate("own", 0.002, log), replace(clock.candidate("peer", 0.01, log), note="n", threads=2)]
+    own, peer = compare(Work("w", 3, 7), candidates, Effort(rounds=5))
+    assert (own.work, own.engine, own.batch, own.threads, own.horizon, own.note) == ("w", "own", 3, 1, 7, "")
+    assert own.median_ms == pytest.approx(2.0)
+    assert own.p99_ms == pytest.approx(2.0)
+    assert own.ratio == pytest.approx(1.0)
+    assert peer.ratio == pytest.approx(5.0)
+    assert (peer.note, peer.threads) == ("n", 2)
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+class Point:
+    """An installed suite."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def load(self) -> Any:
+        def suite(options: BenchOptions) -> Iterator[Row]:
+            os.write(1, b"a library chatters\n")
+            work = Work(f"{self.name}{' quickly' if options.quick else ''}", 1, 5)
+            yield work.row("deq-mpc CPU", 1, np.array([1.0, 3.0]), 2.0)
+            yield work.missing("peer", 1, "not installed")
+
+        return suite
+
+
+@pytest.fixture
+def suites(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "entry_points", lambda group: [Point("solver"), Point("flight"), Point("flight")])
+
+
+@pytest.mark.usefixtures("suites")
+def test_json_is_the_last_line_and_all_else_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    command.bench(["solver"], json_output=True, quick=True)
+    out, err = capfd.readouterr()
+    result = json.loads(out)
+    assert set(result) == {"machine", "versions", "rows"}
+    assert result["machine"]["cores"] >= 1
+    assert result["versions"]["numpy"] == np.__version__
+    first, second = result["rows"]
+    assert first["work"] == "solver quickly"
+    assert (first["median_ms"], first["ratio"], first["p99_ms"]) == (2.0, 1.0, pytest.approx(2.98))
+    assert (second["median_ms"], second["note"]) == (None, "missing: not installed")
+    assert "a library chatters" in err
+    assert "missing: not installed" in err
+
+
+@pytest.mark.usefixtures("suites")
+def test_all_suites_run_once_by_default_and_the_table_is_the_output(capfd: pytest.CaptureFixture[str]) -> None:
+    command.bench(None)
+    out = capfd.readouterr().out
+    assert out.count("deq-mpc CPU") == 2
+    assert out.index("flight") < out.index("solver")
+    assert "2 peer: missing: not installed" in out
+
+
+@pytest.mark.usefixtures("suites")
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["solver", "swim"], "no suite 'swim'; choose from flight, solver, check"),
+        (["check", "solver"], "check takes no other suite"),
+    ],
+)
+def test_wrong_suites_are_refused(asked: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        command.bench(asked)
+
+
+# The solver suite -----------------------------------------------------------------------------------------------------
+
+
+def test_missing_peers_are_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any, **__: Any) -> Any:
+        raise MissingPeerError("not here")
+
+    monkeypatch.setattr(solver, "_precise", missing)
+    monkeypatch.setattr(solver, "_peers", lambda *_, **__: {"peer A": missing, "peer B": missing})
+    monkeypatch.setattr(solver, "_SCENES", 2)
+    monkeypatch.setattr(solver, "_effort", lambda _: Effort(rounds=1))
+    own, *peers = solver.converged_crazyflies(BenchOptions(quick=True))
+    assert own.note == "optimum in 2/2"
+    assert [(row.engine, row.median_ms, row.note) for row in peers] == [
+        ("peer A", None, "missing: not here"),
+        ("peer B", None, "missing: not here"),
+    ]
+
+
+def test_the_corridors_optimum_leans_on_all_four_spheres() -> None:
+    model, data = MODELS["crazyflie"](), corridor(3)
+    assert data.radii.shape == (3, 4)
+    solution = CpuEngine(model, threads=1).solve(data, cold_state(data, 1000.0), solver.CONVERGED)
+    assert (solution.status == Status.CONVERGED).all()
+    assert violation(model, data, solution.state.tau).max() < 1e-4
+    distance = np.linalg.norm(solution.state.tau[:, 1:, None, :3] - data.centres[:, 1:], axis=-1)
+    assert (distance.min(axis=1) - data.radii).max() < 1e-4
+
+
+def test_plans_that_miss_the_optimum_or_the_constraints_are_said_to() -> None:
+    model, data = MODELS["quadrotor"](), quadrotors(2)
+    tau = CpuEngine(model, threads=1).solve(data, cold_state(data, 1.0), solver.PAPER).state.tau
+    best = solver.objective(data, tau)
+    assert solver._agreement(model, data, tau, best) == "optimum in 2/2"
+    assert solver._agreement(model, data, tau, best * [1.0, 0.99]) == "optimum in 1/2, the rest NOT REACHED"
+    off = tau.copy()
+    off[0, 2, 0] += 1e-3
+    assert "NOT REACHED" in solver._agreement(model, data, off, best + 1.0)
+
+
+# The check ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_solver_reaches_what_ipopt_reaches() -> None:
+    report = check.check(40, seed=1)
+    assert {count.model: count.problems for count in report.counts} == dict.fromkeys(MODELS, 10)
+    assert sum(count.reached_by_ipopt for count in report.counts) >= 39
+    assert sum(count.reached for count in report.counts) + len(report.failures) == 40
+    assert report.share >= 0.975, list(check.describe(report))
+
+
+def test_failures_are_listed_with_model_seed_and_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "OPTIONS", SolverOptions(al_iterations=1, newton_steps=1))
+    report = check.check(5, seed=3)
+    assert not report.passed
+    assert {(failure.model, failure.seed) for failure in report.failures} <= {(name, 3) for name in MODELS}
+    assert len(report.failures) >= 4
+    lines = list(check.describe(report))
+    assert "99.5 % NOT reached" in lines[-1 - len(report.failures)]
+    assert any("seed 3 index 0: status iterating" in line for line in lines)
+
+
+def test_a_missed_objective_and_a_violation_are_reasons() -> None:
+    assert check._reason(Status.CONVERGED, 1e-6, 1.00009, 1.0) == ""
+    assert check._reason(Status.CONVERGED, 1e-6, 0.5, np.inf) == ""
+    assert check._reason(Status.CONVERGED, 1e-6, 1.0002, 1.0) == "objective 1.0002, IPOPT's 1"
+    assert check._reason(Status.CONVERGED, 2e-4, 1.0, 1.0) == "violation 2.0e-04"
