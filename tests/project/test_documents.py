@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
+from dataclasses import fields
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,10 +16,14 @@ import typer
 import yaml
 
 from deq_mpc_controller.launch_file import read_launch_file
+from deq_mpc_controller.ros_call import REQUESTS
+from deq_mpc_sim.referee import Verdict
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 
 PRODUCED = (".venv/", "bags/", "flights/", "runs/", "ros2_ws/build", "ros2_ws/install", "ros2_ws/log")
 """Folders that the project's own commands fill."""
@@ -72,7 +79,7 @@ def problem_with_make(words: list[str]) -> str | None:
 
 
 def problem_with_deq_mpc(words: list[str]) -> str | None:
-    if not words or words == ["--help"]:
+    if words in ([], ["--help"], ["--version"]):
         return None
     name, *rest = words
     if name not in {point.name for point in entry_points(group="deq_mpc.commands")}:
@@ -80,10 +87,17 @@ def problem_with_deq_mpc(words: list[str]) -> str | None:
     unknown = {word.partition("=")[0] for word in rest if word.startswith("--")} - command_options(name)
     if unknown:
         return f"deq-mpc {name} has no option {sorted(unknown)}"
+    if name == "call" and rest[0] not in REQUESTS:
+        return f"the controller knows no {rest[0]}"
     return problem_with_launch("fly.launch.yaml", rest) if name == "launch" else None
 
 
 def problem_with_ros2(words: list[str]) -> str | None:
+    if words[:2] == ["service", "call"]:
+        offered = {(f"/cf/{name}", kind.__name__) for name, kind, _ in REQUESTS.values()}
+        return None if (words[2], words[3].rpartition("/")[2]) in offered else f"there is no service {words[2:4]}"
+    if words[:2] == ["topic", "echo"]:
+        return None if f"| {words[-1]} |" in ARCHITECTURE else f"there is no topic {words[-1]}"
     if words[:2] != ["launch", "deq_mpc_controller"]:
         return f"unknown ros2 {' '.join(words)}"
     if not (ROOT / "launch" / words[2]).is_file():
@@ -113,6 +127,8 @@ def problem_with(command: list[str]) -> str | None:
     name = Path(program).name
     if name in CHECKS:
         return CHECKS[name](rest)
+    if name == "python":
+        return problem_with_file(rest[0])
     own_script = program.startswith("scripts/") and (ROOT / program).is_file()
     if name not in KNOWN_PROGRAMS and program != ".venv/bin/tensorboard" and not own_script:
         return f"unknown program {program}"
@@ -134,6 +150,18 @@ def test_the_readme_has_commands_and_file_names() -> None:
     assert file_names(text)
 
 
+def test_the_parameters_are_those_of_the_nodes() -> None:
+    script = ROOT / "scripts/document_parameters.py"
+    made = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
+    written = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
+    assert written == made, "run .venv/bin/python scripts/document_parameters.py > docs/parameters.md"
+
+
+def test_the_verdicts_fields_are_all_explained() -> None:
+    section = ARCHITECTURE.partition("## Verdict")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == [field.name for field in fields(Verdict)]
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -142,6 +170,10 @@ def test_the_readme_has_commands_and_file_names() -> None:
         ".venv/bin/deq-mpc fry",
         ".venv/bin/deq-mpc launch fly sped:=3",
         ".venv/bin/deq-mpc launch --loud fly",
+        ".venv/bin/deq-mpc call fry",
+        ".venv/bin/python scripts/fry.py",
+        "ros2 service call /cf/takeoff std_srvs/srv/Empty",
+        "ros2 topic echo /cf/fry",
         "ros2 launch deq_mpc_controller fry.launch.py",
         "ros2 launch deq_mpc_controller fly.launch.py sped:=3",
         "docker compose -f docker/compose.yaml run fry",
@@ -163,6 +195,10 @@ def test_the_checks_see_what_does_not_exist(line: str) -> None:
         "SEED=3 make fly",
         "ros2 launch deq_mpc_controller fly.launch.py seed:=3",
         ".venv/bin/deq-mpc launch fly seed:=3",
+        ".venv/bin/deq-mpc call land --robot cf7",
+        ".venv/bin/python scripts/own_scene.py",
+        'ros2 service call /cf/arm std_srvs/srv/SetBool "{data: true}"',
+        "ros2 topic echo --once /cf/start",
         "docker compose -f docker/compose.yaml run fly",
         "git clone https://example.org/deq-mpc.git",
         "source ros2_ws/install/setup.bash",

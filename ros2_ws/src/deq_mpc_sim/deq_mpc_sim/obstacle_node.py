@@ -65,6 +65,8 @@ class ObstacleNode(Node):
         now = self._now()
         self._goals.publish(ros_messages.pose_message(now, self._frame, self.scene.goal))
         self._starts.publish(ros_messages.pose_message(now, self._frame, self.scene.start))
+        start, goal = (" ".join(f"{value:.2f}" for value in place) for place in (self.scene.start, self.scene.goal))
+        self.get_logger().info(f"the scene's start is at x y z = {start} m, its goal at {goal} m")
 
     def tick(self) -> None:
         """Move the obstacles to the present and publish them."""
