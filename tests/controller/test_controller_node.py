@@ -171,6 +171,10 @@ def test_an_interrupt_in_the_air_lands_first(watcher: Watcher, nodes: Nodes) -> 
     log = nodes.log(CONTROLLER)
     assert "FLY -> LAND" in log
     assert "LAND -> IDLE" in log
+    end = time.monotonic() + PATIENCE
+    while watcher.diagnostics.get("failure") != "interrupted":  # its last messages wait in the queue
+        rclpy.spin_once(watcher, timeout_sec=0.1)
+        assert time.monotonic() < end
 
 
 @pytest.mark.slow

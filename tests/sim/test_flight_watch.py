@@ -125,14 +125,16 @@ def test_the_fault_is_what_the_controller_says(failure: str, busy: bool, simulat
     assert watch.verdict(None, None).fault == failure + hint
 
 
-def test_the_fault_has_the_cause_and_what_is_missing() -> None:
+@pytest.mark.parametrize(("obstacles", "fault"), [(SPHERE, ""), (SPHERE - [0.0, 0.4, 0, 0, 0, 0, 0], "; 1 collision")])
+def test_the_fault_is_the_cause_and_what_went_wrong_before(obstacles: np.ndarray, fault: str) -> None:
     watch = FlightWatch()
-    take_off(watch)
+    take_off(watch, obstacles)
     watch.see_state("FLY")
-    watch.see_vehicle(2.0, START, np.zeros(3))
+    for i in range(61):
+        watch.see_vehicle(2.0 + 0.05 * i, START + 0.0117 * i * (GOAL - START), np.array([0.7, 0.0, 0.0]))
     watch.see_failure("battery low")
-    land(watch, 3.0)
-    assert watch.fault == "battery low; goal not reached"
+    land(watch, 5.0)
+    assert watch.fault == "battery low" + fault
 
 
 def test_a_flight_that_is_given_up_says_so() -> None:

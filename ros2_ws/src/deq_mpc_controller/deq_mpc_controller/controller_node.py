@@ -64,6 +64,8 @@ class ControllerNode(Node):
         self._obstacles_known = False
         self._requests: set[Request] = set()
         self._mode: Mode | None = None
+        self.interrupted = False
+        """Whether a signal orders the landing."""
         self._count = 0
         self._subscribe()
         self._advertise()
@@ -226,7 +228,7 @@ class ControllerNode(Node):
         vehicle, memory = self.link.status(), resident_memory()
         values: dict[str, object] = {
             "flight_state": step.state.mode.value,
-            "failure": step.state.failure,
+            "failure": step.state.failure or ("interrupted" if self.interrupted else ""),
             "policy_ms_p50": f"{p50:.3f}",
             "policy_ms_p99": f"{p99:.3f}",
             "policy_ms_max": f"{largest:.3f}",
@@ -256,6 +258,7 @@ def _fly(node: ControllerNode, interrupts: Interrupts) -> int:
     while not (interrupts.count and node.mode not in flight.IN_FLIGHT):
         spin_until(executor, due)
         if interrupts.count:
+            node.interrupted = True
             node.request(Request.LAND)
         node.control_step()
         due = max(due + node.period, time.monotonic())

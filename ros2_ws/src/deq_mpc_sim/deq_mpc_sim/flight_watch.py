@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deq_mpc_controller.flight import Mode
 from deq_mpc_controller.safety import Reason
 from deq_mpc_core.obstacles import extrapolate
-from deq_mpc_sim.referee import PolicyTimes, Referee, Rules, Verdict
+from deq_mpc_sim.referee import GOAL_NOT_REACHED, PolicyTimes, Referee, Rules, Verdict
 
 Array = NDArray[np.float64]
 
@@ -182,8 +182,10 @@ class FlightWatch:
 
     @property
     def fault(self) -> str | None:
-        """Why the flight is no success so far, None if it is one: what ended it, then what it lacks."""
+        """Why the flight is no success so far, None if it is one: what ended it, then what went wrong before."""
         outcome = "the policy never flew" if self._referee is None else self._referee.fault
+        if self.cause and (self._referee is None or outcome == GOAL_NOT_REACHED):
+            return self.cause  # which is why
         reasons = [reason for reason in (self.cause, outcome) if reason]
         if not reasons and not self._landed:
             return "not landed"

@@ -20,6 +20,8 @@ from deq_mpc_sim.scenes import ARENA_HIGH, ARENA_LOW, FENCE_MARGIN
 
 Array = NDArray[np.float64]
 
+GOAL_NOT_REACHED = "goal not reached"
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -124,7 +126,7 @@ class Referee:
         if self.outside:
             return "left the arena"
         if self.time_to_goal is None:
-            return "goal not reached"
+            return GOAL_NOT_REACHED
         if self.time_to_goal > self.rules.time_limit:
             return f"goal reached after more than {self.rules.time_limit:g} s"
         return None
@@ -186,7 +188,5 @@ def describe_misses(verdict: Verdict) -> str:
     if misses == 0:
         return f"none of {steps:,} steps"
     limit = controller_config().safety.late_steps_land
-    matters = (
-        "this machine is too busy" if misses > MANY_MISSES * steps else f"harmless; {limit} in a row would land it"
-    )
+    matters = "this machine is too busy" if misses > MANY_MISSES * steps else f"{limit} in a row land it"
     return f"{misses:,} of {steps:,} steps ({matters})"
