@@ -153,7 +153,7 @@ def _table(verdict: Verdict) -> Table:
     table.add_row("collisions", str(verdict.collisions))
     table.add_row("smallest clearance", text(verdict.min_clearance_m, "{:.3f} m"))
     times = " / ".join(text(value, "{:.2f}") for value in (policy.p50, policy.p99, policy.max))
-    table.add_row("policy p50 / p99 / max", f"{times} ms")
+    table.add_row("policy p50 / p99 / max", "unknown" if policy.p50 is None else f"{times} ms")
     table.add_row("deadlines missed", describe_misses(verdict))
     return table
 
