@@ -50,8 +50,8 @@ def virtual_crazyflie(
     vehicle.reset(np.array([x, y, 0.0]), math.radians(yaw))
     server = UdpServer(VirtualCrazyflie(vehicle, auto_arm=not arm), port, host)
     with server:
-        typer.echo(f"a virtual Crazyflie listens at {server.uri}; Ctrl-C ends it")
         try:
+            typer.echo(f"a virtual Crazyflie listens at {server.uri}; Ctrl-C ends it")
             threading.Event().wait()
         except KeyboardInterrupt:
             typer.echo("stopped")
