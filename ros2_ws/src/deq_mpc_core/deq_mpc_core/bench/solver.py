@@ -27,8 +27,10 @@ Array = NDArray[np.float64]
 
 PAPER = SolverOptions(al_iterations=12, newton_steps=4, tolerance=0.0)
 """The paper's cold solve: twelve multiplier iterations whatever the residuals, each of at most four Newton steps."""
-CONVERGED = SolverOptions(al_iterations=60, newton_steps=3, penalty_init=1000.0, tolerance=1e-5)
-"""Until the residuals are so small that the objective is right to `_OBJECTIVE`, far below the peers' tolerance."""
+CONVERGED = SolverOptions(
+    al_iterations=60, newton_steps=5, penalty_init=3e4, penalty_growth=10.0, penalty_max=1e5, tolerance=1e-4
+)
+"""Until the scaled residuals are below the peers' tolerance; the note says whether the objective is right too."""
 FIXED = SolverOptions(al_iterations=2, newton_steps=2, tolerance=0.0, newton_tolerance=0.0)
 """The same amount of work for every problem."""
 PEER_TOLERANCE = 1e-4
