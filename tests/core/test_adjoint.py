@@ -141,7 +141,7 @@ class Cases:
 def cases(request: pytest.FixtureRequest) -> Cases:
     name, at_a_sphere = request.param.split()[0], "sphere" in request.param
     model, (horizon, spheres) = MODELS[name](), (8, 4) if at_a_sphere else (HORIZON, 0)
-    data = random_problems(name, 300, horizon, seed=1, spheres=spheres)
+    data = random_problems(name, 300, horizon, seed=2, spheres=spheres)
     if at_a_sphere:
         data = data._replace(lower=np.full_like(data.lower, -np.inf), upper=np.full_like(data.upper, np.inf))
     optimal = solved(model, data, cold_state(data, 100.0), TIGHT)

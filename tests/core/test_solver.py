@@ -31,7 +31,9 @@ from deq_mpc_core.solver.torch_engine import TorchEngine
 Array = NDArray[np.float64]
 
 CONVERGE = SolverOptions(al_iterations=30, newton_steps=20)
-TIGHT = SolverOptions(al_iterations=60, newton_steps=20, tolerance=1e-7, newton_tolerance=1e-9)
+TIGHT = SolverOptions(
+    al_iterations=200, newton_steps=8, penalty_growth=4.0, penalty_max=1e5, tolerance=1e-7, newton_tolerance=1e-9
+)
 FLIGHT = SolverOptions(al_iterations=2, newton_steps=1, penalty_growth=25.0)
 
 
@@ -270,8 +272,9 @@ def test_one_knot_is_the_input_reference_within_bounds(engine: Engine) -> None:
     solution = solve_one(data, TIGHT, engine)
     assert (solution.status == Status.CONVERGED).all()
     np.testing.assert_array_equal(solution.state.tau[:, 0, :13], data.x_init)
-    np.testing.assert_allclose(solution.state.tau[0, 0, 13:], data.u_ref[0, 0], atol=1e-6)
-    np.testing.assert_allclose(solution.state.tau[1, 0, 13], data.upper[1, 0, 13], atol=1e-6)
+    wished = np.clip(data.u_ref[:, 0], data.lower[:, 0, 13:], data.upper[:, 0, 13:])
+    np.testing.assert_allclose(solution.state.tau[:, 0, 13:], wished, atol=1e-6)
+    assert wished[1, 0] == data.upper[1, 0, 13]
 
 
 @pytest.mark.parametrize("engine", [CpuEngine(crazyflie_model(), threads=1), TorchEngine(crazyflie_model())])
@@ -364,7 +367,7 @@ def test_kernels_are_compiled_once_whatever_kind_of_array_comes() -> None:
 
     odd = data._replace(
         x_ref=np.asfortranarray(data.x_ref),
-        p=np.broadcast_to(data.p[0], (1, 2)),
+        p=np.broadcast_to(data.p[0], (1, 1)),
         q=data.q.astype(np.float32),
         dt=np.float64(DT),
     )

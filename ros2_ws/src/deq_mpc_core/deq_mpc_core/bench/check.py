@@ -19,9 +19,15 @@ Array = NDArray[np.float64]
 
 HORIZON = 15
 OPTIONS = SolverOptions(
-    al_iterations=200, newton_steps=5, penalty_init=100.0, penalty_max=1e5, tolerance=1e-6, newton_tolerance=1e-8
+    al_iterations=200,
+    newton_steps=8,
+    penalty_init=100.0,
+    penalty_growth=4.0,
+    penalty_max=1e5,
+    tolerance=1e-6,
+    newton_tolerance=1e-8,
 )
-"""Generous: a dozen multiplier iterations are usual."""
+"""Generous: a dozen multiplier iterations are usual. Chosen on seed 0."""
 REACHED_SHARE = 0.995
 OBJECTIVE = 1e-4
 """The engine's objective may exceed IPOPT's by this share."""
