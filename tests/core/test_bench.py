@@ -53,7 +53,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_rounds_are_interleaved_and_the_warm_up_does_not_count(clock: Clock) -> None:
     log: list[tuple[str, int]] = []
     a, b = measure([clock.candidate("a", 0.001, log), clock.candidate("b", 0.002, log)], Effort(rounds=3, seconds=9.0))
-    assert log == [(name, number) for number in (0, 1, 0, 1, 2) for name in "ab"]
+    warm_up = [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert log == warm_up + [(name, number) for number in range(3) for name in "ab"]
     np.testing.assert_allclose(a, [1.0] * 3)
     np.testing.assert_allclose(b, [2.0] * 3)
 
@@ -64,7 +65,7 @@ def test_a_slow_candidate_sits_out_after_its_least_rounds_and_preparation_is_fre
     times = measure([quick, slow], Effort(rounds=40, seconds=1.0))
     assert [len(taken) for taken in times] == [40, 5]
     np.testing.assert_allclose(times[1], 50e3)
-    assert log.count(("slow prepares", 1)) == 2
+    assert [number for name, number in log if name == "slow prepares"] == [0, 0, 1, 2, 3, 4]
 
 
 def test_ratios_refer_to_the_first_candidate(clock: Clock) -> None:

@@ -60,7 +60,7 @@ def _solving(engine: Engine, problems: Sequence[Data], options: SolverOptions) -
 
 
 def _effort(options: BenchOptions) -> Effort:
-    return Effort(rounds=20, seconds=1.0) if options.quick else Effort()
+    return Effort(rounds=20, seconds=1.0, least=2) if options.quick else Effort()
 
 
 # The paper's quadrotor ------------------------------------------------------------------------------------------------

@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 
 from deq_mpc_core.bench.row import Row, Work
 
-_WARM_UP = 2
-_LEAST_ROUNDS = 5
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -37,10 +34,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: at most ``rounds``, and a candidate that has used up ``seconds`` sits out the rest."""
+    """How long to measure: at most ``rounds``; a candidate that has used up ``seconds`` and has done ``least`` rounds
+    sits out the rest."""
 
     rounds: int = 200
     seconds: float = 5.0
+    least: int = 5
 
 
 def _timed(candidate: Candidate, number: int) -> float:
@@ -53,10 +52,10 @@ def _timed(candidate: Candidate, number: int) -> float:
 
 
 def measure(candidates: Sequence[Candidate], effort: Effort) -> list[NDArray[np.float64]]:
-    """Times [ms] of each candidate's rounds; warm-up rounds are excluded, and no garbage is collected meanwhile."""
-    for number in range(_WARM_UP):
-        for candidate in candidates:
-            _timed(candidate, number)
+    """Times [ms] of each candidate's rounds. One or two rounds warm up; garbage is not collected meanwhile."""
+    for candidate in candidates:
+        if _timed(candidate, 0) < effort.seconds:
+            _timed(candidate, 1)
     times: list[list[float]] = [[] for _ in candidates]
     collecting = gc.isenabled()
     gc.collect()
@@ -64,7 +63,7 @@ def measure(candidates: Sequence[Candidate], effort: Effort) -> list[NDArray[np.
     try:
         for number in range(effort.rounds):
             for candidate, taken in zip(candidates, times, strict=True):
-                if len(taken) >= _LEAST_ROUNDS and sum(taken) > effort.seconds:
+                if len(taken) >= effort.least and sum(taken) > effort.seconds:
                     continue
                 taken.append(_timed(candidate, number))
     finally:
