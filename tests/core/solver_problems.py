@@ -24,5 +24,9 @@ def crazyflies(batch: int, horizon: int = 12, spheres: int = 4, seed: int = 0) -
     return random_problems("crazyflie", batch, horizon, seed, spheres=spheres)
 
 
-MODELS: Mapping[str, Model] = {name: models.MODELS[name]() for name in ("pendulum", "crazyflie")}
-PROBLEMS: Mapping[str, Callable[..., Data]] = {"pendulum": pendulums, "crazyflie": crazyflies}
+def _problems(name: str) -> Callable[..., Data]:
+    return lambda batch, seed: random_problems(name, batch, 12, seed)
+
+
+MODELS: Mapping[str, Model] = {name: model() for name, model in models.MODELS.items()}
+PROBLEMS: Mapping[str, Callable[..., Data]] = {name: _problems(name) for name in MODELS}

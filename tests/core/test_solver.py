@@ -146,7 +146,7 @@ def test_a_warm_start_reaches_the_cold_optimum_sooner(name: str) -> None:
     cold = engine.solve(data, cold_state(data, 1.0), TIGHT)
     done = (warm.status == Status.CONVERGED) & (cold.status == Status.CONVERGED)
     assert done.sum() >= 18
-    np.testing.assert_allclose(cost(data, warm.state.tau)[done], cost(data, cold.state.tau)[done], rtol=1e-5)
+    np.testing.assert_allclose(cost(data, warm.state.tau)[done], cost(data, cold.state.tau)[done], rtol=5e-5)
     assert warm.newton_steps[done].mean() < 0.5 * cold.newton_steps[done].mean()
 
 

@@ -6,11 +6,24 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import sympy as sp
-from sympy.printing.pycode import PythonCodePrinter, pycode
+from sympy.printing.precedence import PRECEDENCE
+from sympy.printing.pycode import PythonCodePrinter
 
 from deq_mpc_core.models.model import Model
 
 _INDENT = "    "
+
+
+class _NumbaPrinter(PythonCodePrinter):
+    """Negative powers as quotients: where a base vanishes they are infinite, and numba's powers raise."""
+
+    def _print_Pow(self, expr: sp.Pow, rational: bool = False) -> str:
+        if expr.exp.is_Integer and expr.exp < -1:
+            return f"(1.0 / {self.parenthesize(sp.Pow(expr.base, -expr.exp), PRECEDENCE['Pow'])})"
+        return str(super()._print_Pow(expr, rational=rational))
+
+
+_print_for_numba = _NumbaPrinter({"fully_qualified_modules": True}).doprint
 
 
 class _TorchPrinter(PythonCodePrinter):
@@ -30,7 +43,7 @@ class _TorchPrinter(PythonCodePrinter):
 
 
 def function_body(
-    model: Model, outputs: Sequence[tuple[str, sp.Expr]], printer: Callable[[sp.Expr], str] = pycode
+    model: Model, outputs: Sequence[tuple[str, sp.Expr]], printer: Callable[[sp.Expr], str] = _print_for_numba
 ) -> list[str]:
     """Lines that unpack the symbols in use, share common subexpressions and assign each (target, expression)."""
     renamed, unpack = {}, {}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deq_mpc_core.models.model import Model
 from deq_mpc_core.solver.arrays import Data, Duals, Gradients, Options
-from deq_mpc_core.solver.engine import check_shapes, zero_failures
+from deq_mpc_core.solver.engine import check_adjoint_shapes, check_shapes, zero_failures
 from deq_mpc_core.solver.generate import load_kernels
 from deq_mpc_core.solver.solution import Array, Solution, SolverOptions, SolverState
 from deq_mpc_core.threads import available_threads, over_batch
@@ -42,6 +42,8 @@ class CpuEngine:
     """
 
     def __init__(self, model: Model, *, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"an engine needs at least one thread, not {threads}")
         self.model = model
         self.threads = threads if threads is not None else available_threads()
         self._kernels = load_kernels(model)
@@ -71,6 +73,7 @@ class CpuEngine:
         self, data: Data, solution: Solution, tau_bar: Array, *, exact: bool = True
     ) -> tuple[Gradients, NDArray[np.int64]]:
         """See `Engine.adjoint` and ``kernels/adjoint.py``."""
+        check_adjoint_shapes(self.model, data, solution, tau_bar)
         data, state = _plain_data(data), solution.state
         tau, duals = _plain(state.tau), Duals._make(_plain(a) for a in state.duals)
         grads = Gradients(*(np.empty_like(getattr(data, name)) for name in Gradients._fields))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class Engine(Protocol):
         """Gradients of a loss whose gradient with respect to the plan is tau_bar (B, T, nz).
 
         exact: with the curvature of dynamics and spheres; else the Gauss-Newton Hessian, as in the paper.
-        Returns the gradients and (B,) values of `AdjointKind`.
+        Returns the gradients and (B,) values of `AdjointKind`. Raises ValueError on shapes that do not fit.
         """
         ...
 
@@ -39,10 +40,25 @@ def zero_failures(grads: Gradients, kinds: NDArray[np.int64], solution: Solution
         grad[kinds == AdjointKind.FAILED] = 0.0
 
 
+def _shape(a: Any) -> tuple[int, ...]:
+    if isinstance(a, float):
+        return ()
+    return a.shape if hasattr(a, "shape") else np.shape(a)  # np.shape alone takes ten times as long
+
+
+def _check(model: Model, got: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]], kind: str = "") -> None:
+    for name, shape in expected.items():
+        if _shape(got[name]) != shape:
+            raise ValueError(f"{kind}{name} has shape {_shape(got[name])}, expected {shape} for model {model.name}")
+
+
 def check_shapes(model: Model, data: Data, state: SolverState) -> None:
     """Raise ValueError with the offending array and the shape it should have."""
-    batch, horizon = data.x_ref.shape[:2]
-    spheres = data.radii.shape[-1]
+    for name, letters in (("x_ref", "(B, T, nx)"), ("radii", "(B, K)")):
+        if len(_shape(getattr(data, name))) != letters.count(",") + 1:
+            raise ValueError(f"{name} has shape {_shape(getattr(data, name))}, expected {letters}")
+    batch, horizon = _shape(data.x_ref)[:2]
+    spheres = _shape(data.radii)[1]
     nz = model.nx + model.nu
     if horizon < 1:
         raise ValueError("the horizon has no knots; x_ref needs shape (B, T, nx) with T >= 1")
@@ -59,14 +75,18 @@ def check_shapes(model: Model, data: Data, state: SolverState) -> None:
         "centres": (batch, horizon, spheres, 3),
         "radii": (batch, spheres),
         "p": (batch, len(model.p)),
+        "dt": (),
     }
-    got = {name: getattr(data, name).shape for name in expected}
-    expected |= {"tau": (batch, horizon, nz), "eta": (batch, horizon - 1, model.nx), "penalty": (batch,)}
-    expected |= {"dual lower": (batch, horizon, nz), "dual upper": (batch, horizon, nz)}
-    expected |= {"dual sphere": (batch, horizon, spheres)}
-    got |= {"tau": state.tau.shape, "eta": state.duals.eta.shape, "penalty": state.penalty.shape}
-    got |= {"dual lower": state.duals.lower.shape, "dual upper": state.duals.upper.shape}
-    got |= {"dual sphere": state.duals.sphere.shape}
-    for name, shape in expected.items():
-        if got[name] != shape:
-            raise ValueError(f"{name} has shape {got[name]}, expected {shape} for model {model.name}")
+    _check(model, data._asdict(), expected)
+    expected = {"tau": (batch, horizon, nz), "penalty": (batch,)}
+    _check(model, {"tau": state.tau, "penalty": state.penalty}, expected)
+    expected = {"eta": (batch, horizon - 1, model.nx), "lower": (batch, horizon, nz), "upper": (batch, horizon, nz)}
+    expected["sphere"] = (batch, horizon, spheres)
+    _check(model, state.duals._asdict(), expected, "dual ")
+
+
+def check_adjoint_shapes(model: Model, data: Data, solution: Solution, tau_bar: Array) -> None:
+    """Raise ValueError with the offending array and the shape it should have."""
+    check_shapes(model, data, solution.state)
+    expected = {"tau_bar": _shape(solution.state.tau), "penalty of the solution": _shape(solution.state.penalty)}
+    _check(model, {"tau_bar": tau_bar, "penalty of the solution": solution.penalty}, expected)

@@ -7,6 +7,7 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from deq_mpc_core.config import Config
 from deq_mpc_core.solver.arrays import Data, Duals
@@ -42,19 +43,19 @@ class AdjointKind(IntEnum):
 class SolverOptions(Config):
     """Options of one solve."""
 
-    al_iterations: int = 2
+    al_iterations: int = Field(default=2, ge=1)
     """Augmented-Lagrangian (multiplier) iterations, m in the paper."""
-    newton_steps: int = 1
-    """Gauss-Newton steps per multiplier iteration, at most."""
-    penalty_init: float = 1.0
+    newton_steps: int = Field(default=1, ge=0)
+    """Gauss-Newton steps per multiplier iteration, at most; with none, multipliers are updated at the plan as it is."""
+    penalty_init: float = Field(default=1.0, gt=0)
     """mu of a cold start, in units of the scaled residuals."""
-    penalty_growth: float = 10.0
+    penalty_growth: float = Field(default=10.0, ge=1)
     """gamma."""
-    penalty_max: float = 1e4
+    penalty_max: float = Field(default=1e4, gt=0)
     """Cap of mu."""
-    tolerance: float = 1e-4
+    tolerance: float = Field(default=1e-4, ge=0)
     """Largest scaled residual of a converged sample."""
-    newton_tolerance: float = 1e-6
+    newton_tolerance: float = Field(default=1e-6, ge=0)
     """Newton stops where the square root of the decrement is below."""
 
 

@@ -14,7 +14,7 @@ from deq_mpc_core.solver.arrays import Data, Duals, Gradients
 from deq_mpc_core.solver.batched.adjoint import adjoint
 from deq_mpc_core.solver.batched.iterate import Iterate, iterate
 from deq_mpc_core.solver.batched.system import system
-from deq_mpc_core.solver.engine import check_shapes, zero_failures
+from deq_mpc_core.solver.engine import check_adjoint_shapes, check_shapes, zero_failures
 from deq_mpc_core.solver.solution import Array, Solution, SolverOptions, SolverState
 
 
@@ -54,6 +54,7 @@ class TorchEngine:
         self, data: Data, solution: Solution, tau_bar: Array, *, exact: bool = True
     ) -> tuple[Gradients, NDArray[np.int64]]:
         """See `Engine.adjoint`."""
+        check_adjoint_shapes(self.model, data, solution, tau_bar)
         state, mu, g = solution.state, self._tensor(solution.penalty), self._tensor(tau_bar)
         tau, duals = self._tensor(state.tau), self._duals(state.duals)
         with torch.no_grad():
