@@ -260,7 +260,11 @@ def random_problems_and_witnesses(
     drawn = [
         _problem(name, horizon, np.random.default_rng([seed, model_number, horizon, b]), spheres) for b in range(batch)
     ]
-    fields = {key: np.stack([problem.data[key] for problem in drawn]) for key in Data._fields if key != "dt"}
+    fields = {
+        key: np.ascontiguousarray(np.stack([problem.data[key] for problem in drawn]))  # stacked broadcasts are not
+        for key in Data._fields
+        if key != "dt"
+    }
     return Data(**fields, dt=DT), np.stack([problem.witness for problem in drawn])
 
 

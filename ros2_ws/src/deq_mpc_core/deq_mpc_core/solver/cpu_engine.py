@@ -14,14 +14,19 @@ from deq_mpc_core.solver.generate import load_kernels
 from deq_mpc_core.solver.solution import Array, Solution, SolverOptions, SolverState
 from deq_mpc_core.threads import available_threads, over_batch
 
+_FLOAT64 = np.dtype(np.float64)
+
 
 def _plain(a: Any) -> Array:
     """The array as kernels are compiled for; any other kind, a read-only one say, would compile them once more."""
+    if type(a) is np.ndarray and a.dtype is _FLOAT64 and a.flags.carray:
+        return a  # a fifth of the time that `np.require` takes to find out the same
     return np.require(a, np.float64, ["C", "A", "W"])
 
 
 def _plain_data(data: Data) -> Data:
-    return Data._make(_plain(a) for a in data)._replace(dt=float(data.dt))
+    *arrays, dt = data
+    return Data._make([*map(_plain, arrays), float(dt)])
 
 
 def _plain_options(options: SolverOptions) -> Options:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deq_mpc_core.models.model import Model
-from deq_mpc_core.solver.arrays import Data, Gradients
+from deq_mpc_core.solver.arrays import Data, Duals, Gradients
 from deq_mpc_core.solver.solution import AdjointKind, Array, Solution, SolverOptions, SolverState, Status
 
 
@@ -46,47 +47,57 @@ def _shape(a: Any) -> tuple[int, ...]:
     return a.shape if hasattr(a, "shape") else np.shape(a)  # np.shape alone takes ten times as long
 
 
-def _check(model: Model, got: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]], kind: str = "") -> None:
+def _compare(model: str, shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
     for name, shape in expected.items():
-        if _shape(got[name]) != shape:
-            raise ValueError(f"{kind}{name} has shape {_shape(got[name])}, expected {shape} for model {model.name}")
+        if shapes[name] != shape:
+            raise ValueError(f"{name} has shape {shapes[name]}, expected {shape} for model {model}")
 
 
 def check_shapes(model: Model, data: Data, state: SolverState) -> None:
     """Raise ValueError with the offending array and the shape it should have."""
+    if not model.position and _shape(data.radii)[-1:] not in ((), (0,)):
+        raise ValueError(f"model {model.name} has no position that spheres could constrain; pass radii of shape (B, 0)")
+    got = (*map(_shape, data), *map(_shape, state.duals), _shape(state.tau), _shape(state.penalty))
+    _check_shapes(model.name, (model.nx, model.nu, len(model.p)), got)
+
+
+@lru_cache(maxsize=64)
+def _check_shapes(model: str, sizes: tuple[int, int, int], got: tuple[tuple[int, ...], ...]) -> None:
+    """A control loop asks about the same shapes 100 times a second: what has passed once is not looked at again."""
+    names = (*Data._fields, *(f"dual {name}" for name in Duals._fields), "tau", "penalty")
+    shapes = dict(zip(names, got, strict=True))
     for name, letters in (("x_ref", "(B, T, nx)"), ("radii", "(B, K)")):
-        if len(_shape(getattr(data, name))) != letters.count(",") + 1:
-            raise ValueError(f"{name} has shape {_shape(getattr(data, name))}, expected {letters}")
-    batch, horizon = _shape(data.x_ref)[:2]
-    spheres = _shape(data.radii)[1]
-    nz = model.nx + model.nu
+        if len(shapes[name]) != letters.count(",") + 1:
+            raise ValueError(f"{name} has shape {shapes[name]}, expected {letters}")
+    (nx, nu, parameters), (batch, horizon), spheres = sizes, shapes["x_ref"][:2], shapes["radii"][1]
+    nz = nx + nu
     if horizon < 1:
         raise ValueError("the horizon has no knots; x_ref needs shape (B, T, nx) with T >= 1")
-    if spheres and not model.position:
-        raise ValueError(f"model {model.name} has no position that spheres could constrain; pass radii of shape (B, 0)")
-    expected = {
-        "x_init": (batch, model.nx),
-        "x_ref": (batch, horizon, model.nx),
-        "u_ref": (batch, horizon, model.nu),
-        "q": (batch, horizon, model.nx),
-        "r": (batch, horizon, model.nu),
+    expected: dict[str, tuple[int, ...]] = {
+        "x_init": (batch, nx),
+        "x_ref": (batch, horizon, nx),
+        "u_ref": (batch, horizon, nu),
+        "q": (batch, horizon, nx),
+        "r": (batch, horizon, nu),
         "lower": (batch, horizon, nz),
         "upper": (batch, horizon, nz),
         "centres": (batch, horizon, spheres, 3),
         "radii": (batch, spheres),
-        "p": (batch, len(model.p)),
+        "p": (batch, parameters),
         "dt": (),
+        "tau": (batch, horizon, nz),
+        "penalty": (batch,),
+        "dual eta": (batch, horizon - 1, nx),
+        "dual lower": (batch, horizon, nz),
+        "dual upper": (batch, horizon, nz),
+        "dual sphere": (batch, horizon, spheres),
     }
-    _check(model, data._asdict(), expected)
-    expected = {"tau": (batch, horizon, nz), "penalty": (batch,)}
-    _check(model, {"tau": state.tau, "penalty": state.penalty}, expected)
-    expected = {"eta": (batch, horizon - 1, model.nx), "lower": (batch, horizon, nz), "upper": (batch, horizon, nz)}
-    expected["sphere"] = (batch, horizon, spheres)
-    _check(model, state.duals._asdict(), expected, "dual ")
+    _compare(model, shapes, expected)
 
 
 def check_adjoint_shapes(model: Model, data: Data, solution: Solution, tau_bar: Array) -> None:
     """Raise ValueError with the offending array and the shape it should have."""
     check_shapes(model, data, solution.state)
+    got = {"tau_bar": _shape(tau_bar), "penalty of the solution": _shape(solution.penalty)}
     expected = {"tau_bar": _shape(solution.state.tau), "penalty of the solution": _shape(solution.state.penalty)}
-    _check(model, {"tau_bar": tau_bar, "penalty of the solution": solution.penalty}, expected)
+    _compare(model.name, got, expected)
