@@ -14,7 +14,7 @@ from deq_mpc_core.errors import UserError
 from deq_mpc_core.policy.interface import Command
 from deq_mpc_core.rotations import quat_from_rpy, rpy_from_quat
 
-MAP = cv.load_thrust_map("cf21_legacy_props", "2025.09")
+MAP = cv.load_thrust_map("cf21_legacy_props", "2026.04")
 angles = st.floats(-1.4, 1.4)
 rates = st.floats(-20.0, 20.0)
 triples = st.tuples(angles, angles, st.floats(-3.1, 3.1))
@@ -87,20 +87,33 @@ def test_thrust_saturates_where_the_firmware_does() -> None:
 @pytest.mark.parametrize(
     ("platform", "firmware", "mass", "hover"),
     [
-        ("cf21_legacy_props", "2025.09", 0.0318, 42590),
-        ("cf21_legacy_props", "2025.09", 0.029, 38840),
         ("cf21_legacy_props", "2024.10", 0.029, 31680),
-        ("cf21_upgrade_kit", "2025.09", 0.0379, 33840),
-        ("cf21_brushless", "2025.09", 0.0393, 31580),
+        ("cf21_legacy_props", "2025.02", 0.029, 31680),
+        ("cf21_legacy_props", "2025.09.1", 0.029, 41431),
+        ("cf21_legacy_props", "2026.04", 0.029, 38840),
+        ("cf21_plus", "2025.12", 0.0318, 45432),
+        ("cf21_plus", "2025.12.1", 0.0318, 42590),
+        ("cf21_upgrade_kit", "2025.09", 0.0379, 37486),
+        ("cf21_upgrade_kit", "2027.01", 0.0379, 33840),
+        ("cf21_brushless", "2025.12", 0.0393, 31580),
+        ("cf21_brushless", "2026.08", 0.0434, 34877),
     ],
 )
 def test_hover_integers_are_the_documented_ones(platform: str, firmware: str, mass: float, hover: int) -> None:
     assert cv.load_thrust_map(platform, firmware).integer(mass * 9.81) == pytest.approx(hover, rel=1e-3)
 
 
-@pytest.mark.parametrize(("platform", "firmware"), [("cf99", "2025.09"), ("cf21_brushless", "2019.01")])
-def test_unknown_thrust_map_is_a_user_error(platform: str, firmware: str) -> None:
-    with pytest.raises(UserError, match="choose one of"):
+@pytest.mark.parametrize(
+    ("platform", "firmware", "message"),
+    [
+        ("cf99", "2026.04", "choose one of cf21_brushless, cf21_legacy_props"),
+        ("cf21_brushless", "2025.09", "known from 2025.12 on"),
+        ("cf21_plus", "latest", "write it as 2026.04"),
+        ("cf21_plus", "2026.4", "write it as 2026.04"),
+    ],
+)
+def test_unknown_thrust_map_is_a_user_error(platform: str, firmware: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         cv.load_thrust_map(platform, firmware)
 
 

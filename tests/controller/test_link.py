@@ -21,7 +21,7 @@ from deq_mpc_sim.vehicle import Vehicle
 from deq_mpc_sim.virtual_crazyflie import VirtualCrazyflie
 
 CONFIG = controller_config().link
-THRUST_MAP = load_thrust_map("cf21_legacy_props", "2025.09")
+THRUST_MAP = load_thrust_map("cf21_legacy_props", "2026.04")
 CLIMB = Setpoint(SetpointKind.FLY, Command(0.0, 0.0, 0.0, 0.36), arm=True)
 
 

@@ -20,7 +20,7 @@ from deq_mpc_sim.vehicle import Vehicle
 PERIOD = 0.01
 HOME, START, GOAL = np.array([-0.6, 0.3, 0.0]), np.array([-0.6, 0.3, 0.8]), np.array([0.7, 0.0, 1.0])
 HEALTHY = VehicleStatus(armed=True, voltage=4.0, age=0.02)
-THRUST_MAP = load_thrust_map("cf21_legacy_props", "2025.09")
+THRUST_MAP = load_thrust_map("cf21_legacy_props", "2026.04")
 STRAIGHT = load_policy("straight-line")
 
 

@@ -114,7 +114,7 @@ CONTROLLER_NODE = (
     Parameter("uri", "udp://127.0.0.1:19850", "Crazyflie to connect to; radio://0/80/2M/E7E7E7E7E7 in the lab"),
     Parameter("policy", "default", "checkpoint's path, or default, expert, straight-line"),
     Parameter("platform", "cf21_legacy_props", "platform in config/thrust_maps.yaml"),
-    Parameter("firmware", "2025.09", "firmware generation in config/thrust_maps.yaml"),
+    Parameter("firmware", "2026.04", "firmware release, which belongs to a generation in config/thrust_maps.yaml"),
     Parameter("connect_time", _LINK.connect_time, "give up connecting after so long [s]", low=0.1, high=600.0),
     Parameter("rate", 100.0, "control rate [Hz]", low=20.0, high=200.0),
     Parameter("auto", False, "arm, take off, fly to the goal and land once, as soon as everything is ready"),

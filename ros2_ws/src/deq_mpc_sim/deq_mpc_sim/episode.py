@@ -36,7 +36,7 @@ Array = NDArray[np.float64]
 
 CONTROL_PERIOD = 0.01
 """Between two commands [s]."""
-THRUST_MAP = ("cf21_legacy_props", "2025.09")
+THRUST_MAP = ("cf21_legacy_props", "2026.04")
 """Platform and firmware generation of the simulated vehicle."""
 SETTLING = 1.0
 """Hover before the policy takes over [s]."""

@@ -1,18 +1,7 @@
-"""The one place where signs and units change: between the stack (SI, ROS signs) and what a Crazyflie and cflib speak.
-
-| quantity | here | `Commander.send_setpoint` | setpoint packet | log variables |
-|---|---|---|---|---|
-| roll | rad, + accelerates -y | deg, same sign | deg, same sign | deg, same sign |
-| pitch | rad, + nose down, accelerates +x | deg, same sign | deg, **negated** by cflib | deg, **negated** (nose up +) |
-| yaw rate | rad/s, + counter-clockwise | deg/s, **negated** | deg/s, as given to cflib | deg/s, same sign (gyro) |
-| thrust | N, collective | integer of a `ThrustMap` | the same integer | |
-
-Rotations themselves, R = Rz(yaw) Ry(pitch) Rx(roll), are in ``deq_mpc_core.rotations``.
-"""
+"""Attitude commands, attitudes and rates: what the stack flies with against what cflib, the wire and the log speak."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import cos, degrees, radians, sin
 from struct import Struct
 from typing import NamedTuple
@@ -20,19 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deq_mpc_controller.units import Newton
-from deq_mpc_core.config import Config, load_config
-from deq_mpc_core.errors import UserError
+from deq_mpc_controller.conversions.thrust import ThrustMap
 from deq_mpc_core.policy.interface import Command
 
 Array = NDArray[np.float64]
 
-THRUST_FULL = 65535
-"""Largest integer that the packet holds."""
-THRUST_CLIP = 60000
-"""Above it the firmware's RPYT decoder clips."""
-THRUST_DEAD_ZONE = 1000
-"""Below it the firmware's RPYT decoder takes the thrust as zero."""
 SETPOINT_PACKET = Struct("<fffH")
 """Payload of an RPYT packet (CRTP port 3): roll, -pitch, yaw rate, thrust."""
 
@@ -44,53 +25,6 @@ class Rpyt(NamedTuple):
     pitch: float
     yaw_rate: float
     thrust: int
-
-
-@dataclass(frozen=True)
-class ThrustMap:
-    """Collective thrust over the setpoint's integer: F = force_at_full u / 65535."""
-
-    force_at_full: float
-
-    @property
-    def force_max(self) -> float:
-        """Largest thrust that the firmware applies [N]."""
-        return self.force(THRUST_CLIP)
-
-    def force(self, integer: int) -> float:
-        """Collective thrust [N] that the firmware applies for a setpoint's integer."""
-        effective = 0 if integer < THRUST_DEAD_ZONE else min(integer, THRUST_CLIP)
-        return self.force_at_full * effective / THRUST_FULL
-
-    def integer(self, force: float) -> int:
-        """Setpoint's integer for a collective thrust [N]; saturates at 0 and at the firmware's clip."""
-        return round(min(max(force / self.force_at_full * THRUST_FULL, 0.0), float(THRUST_CLIP)))
-
-
-class _ThrustEntry(Config):
-    force_at_full: Newton
-
-
-class _ThrustMaps(Config):
-    """``config/thrust_maps.yaml``: platform, then the first firmware release of the generation."""
-
-    platforms: dict[str, dict[str, _ThrustEntry]]
-
-
-def load_thrust_map(platform: str, firmware: str) -> ThrustMap:
-    """Thrust map of a platform (``cf21_legacy_props``) and a firmware generation (``2025.09``).
-
-    Raises:
-        UserError: naming the known platforms or generations.
-    """
-    platforms = load_config("thrust_maps", _ThrustMaps).platforms
-    if platform not in platforms:
-        raise UserError(f"unknown platform {platform!r}; choose one of {', '.join(sorted(platforms))}")
-    generations = platforms[platform]
-    if firmware not in generations:
-        known = ", ".join(sorted(generations))
-        raise UserError(f"no thrust map of {platform} for firmware {firmware!r}; choose one of {known} or add it")
-    return ThrustMap(generations[firmware].force_at_full)
 
 
 def rpyt_from_command(command: Command, thrust_map: ThrustMap) -> Rpyt:
