@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 from deq_mpc_core import models
 from deq_mpc_core.bench.problems import DT, random_problems, take
-from deq_mpc_core.bench.quality import objective as cost
 from deq_mpc_core.models import Model
 from deq_mpc_core.models.pendulum import pendulum_model
 from deq_mpc_core.solver import Data
+from deq_mpc_core.solver import objective as cost
 
 __all__ = ["DT", "MODELS", "PROBLEMS", "cost", "crazyflies", "pendulum_model", "pendulums", "take"]
 

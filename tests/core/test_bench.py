@@ -194,7 +194,8 @@ def test_the_solver_reaches_what_ipopt_reaches() -> None:
 
 
 def test_failures_are_listed_with_model_seed_and_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "OPTIONS", SolverOptions(al_iterations=1, newton_steps=1))
+    for name in ("SOFT", "STIFF"):
+        monkeypatch.setattr(check, name, SolverOptions(al_iterations=1, newton_steps=1))
     report = check.check(5, seed=3)
     assert not report.passed
     assert {(failure.model, failure.seed) for failure in report.failures} <= {(name, 3) for name in MODELS}

@@ -15,10 +15,10 @@ from deq_mpc_core.bench.peers.acados import AcadosPeer
 from deq_mpc_core.bench.peers.casadi_ocp import CasadiPeer
 from deq_mpc_core.bench.peers.mpc_pytorch import MpcPytorchPeer
 from deq_mpc_core.bench.problems import random_problems
-from deq_mpc_core.bench.quality import objective, violation
+from deq_mpc_core.bench.quality import violation
 from deq_mpc_core.bench.scenes import corridor, quadrotors
 from deq_mpc_core.models import MODELS
-from deq_mpc_core.solver import CpuEngine, cold_state
+from deq_mpc_core.solver import CpuEngine, cold_state, objective
 
 
 @pytest.mark.parametrize("plugin", ["ipopt", "fatrop"])

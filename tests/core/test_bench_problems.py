@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deq_mpc_core.bench.problems import random_problems, random_problems_and_witnesses, take
-from deq_mpc_core.bench.quality import objective, violation
+from deq_mpc_core.bench.quality import violation
 from deq_mpc_core.models import MODELS
+from deq_mpc_core.solver import objective
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -28,8 +28,8 @@ _TIGHTEST, _LOOSEST = 0.01, 0.5
 """Room between the motion and a bound, in natural scales of the quantity; drawn log-uniformly."""
 _CLEARANCE = (0.002, 0.1)
 """[m] room between the motion and a sphere; drawn log-uniformly."""
-_RADIUS = (0.5, 1.5)
-"""[m] no less than what is flown in a horizon, so that on which side to pass is no question: local optima are few."""
+_RADIUS = (0.2, 0.6)
+"""[m] on which side to pass is a question: many problems have several local optima."""
 _SMALLEST_RADIUS = 0.03
 """[m] a sphere that would have to be smaller is switched off."""
 _DRIFT = 0.2
@@ -120,7 +120,7 @@ def _quadrotor() -> Recipe:
         u_lower=task.lower[12:],
         u_upper=task.upper[12:],
         bounded=(2, 6, 7, 8, 9, 10, 11),
-        offset=np.array([0.25] * 3 + [0.05] * 3 + [0.5] * 3 + [0.5] * 3),
+        offset=np.array([0.4] * 3 + [0.05] * 3 + [0.5] * 3 + [0.5] * 3),
         q=task.q,
         r=task.r,
         steady=_level,

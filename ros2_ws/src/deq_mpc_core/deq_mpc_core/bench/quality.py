@@ -12,14 +12,6 @@ from deq_mpc_core.solver.arrays import Data
 Array = NDArray[np.float64]
 
 
-def objective(data: Data, tau: Array) -> Array:
-    """The cost (B,) of plans tau (B, T, nz), constraints apart."""
-    nx = data.x_ref.shape[-1]
-    x, u = tau[..., :nx], tau[..., nx:]
-    tracking = (data.q * (x - data.x_ref) ** 2).sum((1, 2)) + (data.r * (u - data.u_ref) ** 2).sum((1, 2))
-    return 0.5 * tracking
-
-
 def violation(model: Model, data: Data, tau: Array) -> Array:
     """By how much (B,) plans miss x_init, the dynamics, the bounds or the spheres at worst, in SI units, not scaled."""
     nx = model.nx

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from deq_mpc_core.bench.peers import MissingPeerError, Peer
 from deq_mpc_core.bench.peers.mpc_pytorch import MpcPytorchPeer
 from deq_mpc_core.bench.problems import random_problems, take
-from deq_mpc_core.bench.quality import objective, violation
+from deq_mpc_core.bench.quality import violation
 from deq_mpc_core.bench.row import BenchOptions, Row, Work
 from deq_mpc_core.bench.scenes import corridor, quadrotors
 from deq_mpc_core.bench.timing import Candidate, Effort, compare, measure
 from deq_mpc_core.models import MODELS, Model
-from deq_mpc_core.solver import CpuEngine, Data, Engine, SolverOptions, cold_state
+from deq_mpc_core.solver import CpuEngine, Data, Engine, SolverOptions, cold_state, objective
 from deq_mpc_core.solver.torch_engine import TorchEngine
 
 Array = NDArray[np.float64]

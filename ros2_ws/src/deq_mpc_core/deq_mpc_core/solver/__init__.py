@@ -6,6 +6,7 @@
 from deq_mpc_core.solver.arrays import Data, Duals, Gradients
 from deq_mpc_core.solver.cpu_engine import CpuEngine
 from deq_mpc_core.solver.engine import Engine
+from deq_mpc_core.solver.several_starts import several_starts, solve_from_several
 from deq_mpc_core.solver.solution import (
     AdjointKind,
     Solution,
@@ -13,6 +14,7 @@ from deq_mpc_core.solver.solution import (
     SolverState,
     Status,
     cold_state,
+    objective,
     shift_trajectory,
 )
 
@@ -28,5 +30,8 @@ __all__ = [
     "SolverState",
     "Status",
     "cold_state",
+    "objective",
+    "several_starts",
     "shift_trajectory",
+    "solve_from_several",
 ]

@@ -113,6 +113,15 @@ def cold_state(data: Data, penalty: float) -> SolverState:
     return SolverState(np.ascontiguousarray(tau), duals, np.full(batch, penalty))
 
 
+def objective(data: Data, tau: Array) -> Array:
+    """The cost (B,) of plans tau (B, T, nz), constraints apart."""
+    nx = data.x_ref.shape[-1]
+    x, u = tau[..., :nx], tau[..., nx:]
+    tracking = (data.q * (x - data.x_ref) ** 2).sum((1, 2)) + (data.r * (u - data.u_ref) ** 2).sum((1, 2))
+    cost: Array = 0.5 * tracking
+    return cost
+
+
 def shift_trajectory(a: Array, knots: float) -> Array:
     """Read a trajectory (B, T, ...) a (fractional, non-negative) number of knots later, its last entry repeated."""
     if not knots >= 0.0:
