@@ -1,7 +1,7 @@
 """External positions and poses for the on-board estimator: payloads of the localization port (CRTP port 6).
 
-A position goes on channel 0, a pose on channel 1 behind its type. World frame, m; quaternions xyzw; ROS signs. Of a pose
-whose quaternion is not finite only the position is known.
+A position goes on channel 0, a pose on channel 1 behind its type. World frame, m; quaternions xyzw; ROS signs. Of a
+pose whose quaternion is not finite only the position is known.
 """
 
 from __future__ import annotations
