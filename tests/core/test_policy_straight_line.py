@@ -6,13 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from flight_scenes import hover, moving_spheres, observation
+from flight_scenes import hover, observation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deq_mpc_core.policy import load_policy
-from deq_mpc_core.policy.mpc import bounds, load_mpc_config, predict_centres
+from deq_mpc_core.policy.mpc import bounds, load_mpc_config
 from deq_mpc_core.policy.straight_line import StraightLinePolicy, straight_waypoints
 from deq_mpc_core.solver.solution import Status
 
@@ -40,15 +40,6 @@ def test_waypoints_at_the_goal_rest() -> None:
     way, vel = straight_waypoints(np.ones(3), np.ones(3), 5, 0.05, 1.0, 2.0)
     np.testing.assert_array_equal(way, np.ones((5, 3)))
     np.testing.assert_array_equal(vel, np.zeros((5, 3)))
-
-
-def test_spheres_are_predicted_at_constant_velocity() -> None:
-    spheres = moving_spheres(3)
-    centres = predict_centres(spheres, 4, 0.05)
-    assert centres.shape == (4, 3, 3)
-    np.testing.assert_array_equal(centres[0], spheres[:, :3])
-    np.testing.assert_allclose(centres[3] - centres[0], 0.15 * spheres[:, 4:7], atol=1e-15)
-    assert predict_centres(np.zeros((2, 0, 7)), 4, 0.05).shape == (2, 4, 0, 3)
 
 
 def test_bounds_are_the_configured_ones_within_the_fence_given() -> None:

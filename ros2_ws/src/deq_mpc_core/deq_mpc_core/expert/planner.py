@@ -14,9 +14,9 @@ from pydantic import Field
 from deq_mpc_core.config import Config, load_config
 from deq_mpc_core.expert.grid import Grid, PathField, path_field
 from deq_mpc_core.models.point_mass import NU, NX, point_mass_model
-from deq_mpc_core.obstacles import move
+from deq_mpc_core.obstacles import centres_at, move
 from deq_mpc_core.policy.interface import Array
-from deq_mpc_core.policy.mpc import MpcConfig, load_mpc_config, predict_centres
+from deq_mpc_core.policy.mpc import MpcConfig, load_mpc_config
 from deq_mpc_core.policy.straight_line import travel
 from deq_mpc_core.solver.arrays import Data
 from deq_mpc_core.solver.cpu_engine import CpuEngine
@@ -143,7 +143,7 @@ class Planner:
         lower[:3], upper[:3] = fence
         q = np.array([c.weights.pos] * 3 + [c.weights.vel] * 3)
         radii = np.where(obstacles[:, 3] > 0.0, obstacles[:, 3] + c.margin, 0.0)
-        centres = predict_centres(obstacles, c.horizon, c.dt)
+        centres = centres_at(obstacles, c.dt * np.arange(c.horizon))
         return Data(
             x_init=np.tile(state, (batch, 1)),
             x_ref=references,

@@ -17,6 +17,7 @@ from deq_mpc_core.features.flight_torch import ObservationFeatures, describe_kno
 from deq_mpc_core.models.crazyflie import NU, NX, hover_thrust, nominal_params
 from deq_mpc_core.networks.refiner import Context, Refinement
 from deq_mpc_core.networks.waypoints import WaypointNetwork
+from deq_mpc_core.obstacles import centres_at
 from deq_mpc_core.policy.config import PolicyConfig
 from deq_mpc_core.policy.mpc import bounds, cost_weights
 from deq_mpc_core.solver.arrays import Data
@@ -97,8 +98,6 @@ class FlightTask:
         thrust = torch.full((batch, horizon, 1), self._weight, dtype=torch.float64)
         x_ref = torch.cat([theta.double(), zeros[..., :2], yaw, zeros, thrust], dim=-1)
         u_ref = torch.cat([zeros, thrust], dim=-1)
-        times = mpc.dt * torch.arange(horizon, dtype=torch.float64)
-        centres = scene.obstacles[:, None, :, :3] + times[:, None, None] * scene.obstacles[:, None, :, 4:7]
         return Data(
             x_init=scene.x,
             x_ref=x_ref,
@@ -107,7 +106,7 @@ class FlightTask:
             r=self._r.expand(batch, horizon, NU),
             lower=self._lower.expand(batch, horizon, NX + NU),
             upper=self._upper.expand(batch, horizon, NX + NU),
-            centres=centres,
+            centres=centres_at(scene.obstacles, mpc.dt * torch.arange(horizon, dtype=torch.float64)),
             radii=torch.where(scene.mask, scene.obstacles[..., 3] + mpc.margin, 0.0),
             p=torch.from_numpy(np.tile(self._params, (batch, 1))),
             dt=mpc.dt,

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from deq_mpc_core.config import Config, load_config
 from deq_mpc_core.models.crazyflie import NU, NX, POS, RPY, THRUST, VEL, crazyflie_model, hover_thrust, nominal_params
+from deq_mpc_core.obstacles import centres_at
 from deq_mpc_core.policy.interface import Array, Command, Observation
 from deq_mpc_core.solver.arrays import Data
 from deq_mpc_core.solver.cpu_engine import CpuEngine
@@ -97,13 +98,6 @@ def bounds(config: MpcConfig, fence: Array | None = None) -> tuple[Array, Array]
     return lower, upper
 
 
-def predict_centres(obstacles: Array, horizon: int, dt: float) -> Array:
-    """Constant-velocity prediction: obstacles (..., K, 7) to centres (..., horizon, K, 3), the first now."""
-    times = dt * np.arange(horizon)
-    centres: Array = obstacles[..., None, :, 0:3] + times[:, None, None] * obstacles[..., None, :, 4:7]
-    return centres
-
-
 def complete_reference(pos: Array, vel: Array, yaw: Array | float, thrust: Array | float) -> Array:
     """State reference (..., T, NX) from positions and velocities (..., T, 3): level, not rotating, ``thrust`` [N]."""
     reference = np.zeros((*pos.shape[:-1], NX))
@@ -143,7 +137,7 @@ class Mpc:
             r=self._r,
             lower=np.ascontiguousarray(np.broadcast_to(lower, shape)),
             upper=np.ascontiguousarray(np.broadcast_to(upper, shape)),
-            centres=predict_centres(obs.obstacles, config.horizon, config.dt)[None],
+            centres=centres_at(obs.obstacles, config.dt * np.arange(config.horizon))[None],
             radii=np.where(radii > 0.0, radii + config.margin, 0.0)[None],
             p=p[None],
             dt=config.dt,
