@@ -143,7 +143,7 @@ class Planner:
         lower[:3], upper[:3] = fence
         q = np.array([c.weights.pos] * 3 + [c.weights.vel] * 3)
         radii = np.where(obstacles[:, 3] > 0.0, obstacles[:, 3] + c.margin, 0.0)
-        centres = centres_at(obstacles, c.dt * np.arange(c.horizon))
+        centres = centres_at(obstacles, c.dt * np.arange(c.horizon, dtype=np.float64))
         return Data(
             x_init=np.tile(state, (batch, 1)),
             x_ref=references,

@@ -137,7 +137,7 @@ class Mpc:
             r=self._r,
             lower=np.ascontiguousarray(np.broadcast_to(lower, shape)),
             upper=np.ascontiguousarray(np.broadcast_to(upper, shape)),
-            centres=centres_at(obs.obstacles, config.dt * np.arange(config.horizon))[None],
+            centres=centres_at(obs.obstacles, config.dt * np.arange(config.horizon, dtype=np.float64))[None],
             radii=np.where(radii > 0.0, radii + config.margin, 0.0)[None],
             p=p[None],
             dt=config.dt,
