@@ -112,7 +112,7 @@ def test_supervisor_over_its_port(server, crazyflie):
 
 def test_external_poses_reach_the_estimate(server, crazyflie):
     crazyflie.extpos.send_extpose(1.0, -2.0, 0.0, 0.0, 0.0, 0.0, 1.0)
-    wait_for(lambda: abs(server._crazyflie.telemetry().pos[1] + 2.0) < 1e-4)
+    wait_for(lambda: abs(server._crazyflie.telemetry().motion.pos[1] + 2.0) < 1e-4)
 
 
 def test_closing_the_link_cuts_the_motors(server, crazyflie):

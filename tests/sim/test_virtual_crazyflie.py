@@ -6,13 +6,14 @@ import struct
 import numpy as np
 import pytest
 
+from deq_mpc_sim.battery_gauge import battery_level
 from deq_mpc_sim.crtp import MAX_DATA, Packet, Port, Status, decode, encode
+from deq_mpc_sim.parameter_store import firmware_parameters
 from deq_mpc_sim.parameters import plant_config
 from deq_mpc_sim.supervisor import Bit
-from deq_mpc_sim.telemetry import VARIABLES
-from deq_mpc_sim.toc import PARAMETERS
+from deq_mpc_sim.telemetry import SOURCES, log_variables
 from deq_mpc_sim.vehicle import Vehicle
-from deq_mpc_sim.virtual_crazyflie import VirtualCrazyflie
+from deq_mpc_sim.virtual_crazyflie import BOOT_TIME, VirtualCrazyflie
 
 HOVER = 42590  # motor count that carries 31.8 g
 
@@ -51,7 +52,7 @@ def ask(crazyflie, port, channel, data):
 
 
 def log_index(name):
-    return list(VARIABLES).index(name)
+    return list(log_variables("small")).index(name)
 
 
 def start_block(crazyflie, number, *names, period=1):
@@ -132,14 +133,11 @@ def test_after_two_seconds_in_flight_it_stops_and_only_a_reboot_helps():
     assert crazyflie.truth.thrust < 1e-3
 
 
-def test_landed_silence_does_not_lock_but_the_thrust_lock_is_back():
+def test_landed_silence_does_not_lock_and_the_thrust_stays_unlocked():
     crazyflie = airborne()
     fly(crazyflie, 0.3, thrust=0)
     crazyflie.advance(4.0)
     assert not crazyflie.bits & (Bit.LOCKED | Bit.FLYING)
-    fly(crazyflie, 0.3, thrust=50000)
-    assert crazyflie.truth.thrust < 1e-3
-    fly(crazyflie, 0.1, thrust=0)
     fly(crazyflie, 0.3, thrust=50000)
     assert crazyflie.truth.thrust > 0.3
 
@@ -245,7 +243,7 @@ def test_external_poses_set_the_estimate():
     np.testing.assert_allclose(logged(crazyflie, *names), [1.5, 2.0, math.degrees(0.5)], atol=1e-3)
     crazyflie.handle(Packet(Port.LOCALIZATION, 0, struct.pack("<3f", 1.2, 2.0, 0.0)))
     np.testing.assert_allclose(logged(crazyflie, *names)[0], 1.2, atol=1e-3)
-    index = [p.name for p in PARAMETERS].index("kalman.resetEstimation")
+    index = [p.name for p in firmware_parameters("small")].index("kalman.resetEstimation")
     assert ask(crazyflie, Port.PARAM, 2, struct.pack("<HB", index, 1)) == struct.pack("<HB", index, 1)
     np.testing.assert_allclose(logged(crazyflie, *names), 0.0, atol=1e-3)
 
@@ -275,29 +273,171 @@ def test_log_blocks_refuse_what_the_firmware_refuses():
     item = struct.pack("<BH", 7, log_index("pm.vbat"))
     assert ask(crazyflie, Port.LOG, 1, bytes([6, 1]) + item)[2] == Status.EXISTS
     assert ask(crazyflie, Port.LOG, 1, bytes([6, 2]) + 7 * item)[2] == Status.TOO_BIG
-    assert ask(crazyflie, Port.LOG, 1, bytes([6, 2]) + struct.pack("<BH", 7, 999))[2] == Status.NO_SUCH_ENTRY
+    assert ask(crazyflie, Port.LOG, 1, bytes([6, 2]) + item)[2] == Status.EXISTS  # it is there, with what it took
+    assert ask(crazyflie, Port.LOG, 1, bytes([6, 3]) + struct.pack("<BH", 7, 999))[2] == Status.NO_SUCH_ENTRY
     assert ask(crazyflie, Port.LOG, 1, bytes([3, 9, 1]))[2] == Status.NO_SUCH_ENTRY
-    for number in range(2, 17):
+    assert ask(crazyflie, Port.LOG, 1, bytes([0, 9]) + item)[2] == Status.NOT_A_COMMAND
+    for number in range(4, 17):
         assert ask(crazyflie, Port.LOG, 1, bytes([6, number]) + item)[2] == Status.OK
     assert ask(crazyflie, Port.LOG, 1, bytes([6, 17]) + item)[2] == Status.NO_MEMORY
     assert ask(crazyflie, Port.LOG, 1, [5]) == b"\x05\x00\x00"
     assert crazyflie.advance(0.1) == []
 
 
-def test_every_log_variable_can_be_read_as_its_own_type():
-    snapshot = airborne().telemetry()
-    for name, variable in VARIABLES.items():
-        value = variable.read(snapshot)
-        struct.pack("<" + variable.kind, float(value) if variable.kind in "ef" else int(value))
-        assert len(name) <= 25
+def test_log_blocks_hold_26_bytes_and_128_variables_appended_in_any_portions():
+    crazyflie = boot()
+    item = struct.pack("<BH", 1, log_index("pm.state"))
+    for number in range(1, 5):
+        assert ask(crazyflie, Port.LOG, 1, bytes([6, number]) + 9 * item)[2] == Status.OK
+        for _ in range(2):
+            assert ask(crazyflie, Port.LOG, 1, bytes([7, number]) + 8 * item)[2] == Status.OK
+        assert ask(crazyflie, Port.LOG, 1, bytes([7, number]) + 2 * item)[2] == Status.TOO_BIG
+    assert ask(crazyflie, Port.LOG, 1, bytes([6, 5]) + 9 * item)[2] == Status.OK
+    assert ask(crazyflie, Port.LOG, 1, bytes([7, 5]) + 9 * item)[2] == Status.OK
+    assert ask(crazyflie, Port.LOG, 1, bytes([7, 5]) + 9 * item)[2] == Status.NO_MEMORY
+    assert ask(crazyflie, Port.LOG, 1, [3, 1, 1])[2] == Status.OK
+    (packet,) = crazyflie.advance(0.0101)
+    assert len(packet.data) == MAX_DATA
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        (1, b"\x05"),
+        (2, b"\x05\x10"),
+        (3, b"\x05\x10\x00\x00"),
+        (4, b"\x05"),
+        (7, struct.pack("<f", 4101.0)),
+        (8, np.float16(4101.0).tobytes()),
+    ],
+)
+def test_a_log_variable_is_sent_as_any_type(code, value):
+    crazyflie = boot()
+    voltage = 4.1015
+    crazyflie.vehicle.parameters = crazyflie.vehicle.parameters._replace(
+        full_voltage=voltage, resistance=0.0, voltage_drop=0.0
+    )
+    crazyflie.advance(0.01)
+    item = struct.pack("<BH", code, log_index("pm.vbatMV"))
+    assert ask(crazyflie, Port.LOG, 1, bytes([6, 1]) + item)[2] == Status.OK
+    assert ask(crazyflie, Port.LOG, 1, [3, 1, 0])[2] == Status.OK  # no period: once
+    packets = crazyflie.advance(0.1)
+    assert [packet.data[4:] for packet in packets] == [value]
+
+
+def test_periods_can_be_given_in_milliseconds():
+    crazyflie = boot()
+    assert ask(crazyflie, Port.LOG, 1, bytes([6, 1]) + struct.pack("<BH", 7, log_index("pm.vbat")))[2] == Status.OK
+    assert ask(crazyflie, Port.LOG, 1, struct.pack("<BBH", 8, 1, 500))[2] == Status.OK
+    assert len(crazyflie.advance(2.01)) == 4
+
+
+@pytest.mark.parametrize("size", ["small", "full"])
+def test_every_log_variable_and_parameter_is_served(size):
+    crazyflie = boot(toc=size)
+    for port, names in (
+        (Port.LOG, list(log_variables(size))),
+        (Port.PARAM, [parameter.name for parameter in firmware_parameters(size)]),
+    ):
+        count, _ = struct.unpack_from("<HI", ask(crazyflie, port, 0, [3]), 1)
+        assert count == len(names)
+        for index, name in enumerate(names):
+            item = ask(crazyflie, port, 0, struct.pack("<BH", 2, index))
+            assert item[4:-1].decode().replace("\0", ".") == name
+        assert ask(crazyflie, port, 0, struct.pack("<BH", 2, count)) == b"\x02"
+    for index in range(len(firmware_parameters(size))):
+        assert ask(crazyflie, Port.PARAM, 1, struct.pack("<H", index))[2] == 0
+    snapshot = crazyflie.telemetry()
+    assert all(np.isfinite(variable.read(snapshot)) for variable in log_variables(size).values())
+
+
+def test_the_full_tables_are_those_of_the_firmware():
+    assert len(log_variables("full")) == 541
+    assert len(firmware_parameters("full")) == 332
+    assert set(log_variables("small")) <= set(log_variables("full"))
+    assert set(SOURCES) <= set(log_variables("full"))
+    assert {p.name for p in firmware_parameters("small")} <= {p.name for p in firmware_parameters("full")}
+    assert log_variables("full")["stateEstimateZ.x"].kind == "h"
 
 
 def test_read_only_parameters_stay():
     crazyflie = boot()
-    index = [p.name for p in PARAMETERS].index("firmware.revision1")
-    assert ask(crazyflie, Port.PARAM, 2, struct.pack("<HH", index, 7)) == struct.pack("<HH", index, 0)
+    index = [p.name for p in firmware_parameters("small")].index("firmware.revision1")
+    assert crazyflie.handle(Packet(Port.PARAM, 2, struct.pack("<HH", index, 7))) == []
     assert ask(crazyflie, Port.PARAM, 1, struct.pack("<H", index)) == struct.pack("<HBH", index, 0, 0)
     assert ask(crazyflie, Port.PARAM, 1, struct.pack("<H", 500)) == struct.pack("<HB", 500, Status.NO_SUCH_ENTRY)
+
+
+def test_parameters_by_name_their_types_defaults_and_storage():
+    crazyflie = boot()
+    index = [p.name for p in firmware_parameters("small")].index("pm.lowVoltage")
+    head = struct.pack("<H", index)
+    by_name = b"\0pm\0lowVoltage\0"
+    assert ask(crazyflie, Port.PARAM, 3, by_name + b"\x06" + struct.pack("<f", 3.4)) == by_name + b"\0"
+    assert ask(crazyflie, Port.PARAM, 1, head) == head + b"\0" + struct.pack("<f", 3.4)
+    assert ask(crazyflie, Port.PARAM, 3, by_name + b"\x08\x01") == by_name + bytes([Status.INVALID])
+    unknown = b"\0pm\0nothing\0"
+    assert ask(crazyflie, Port.PARAM, 3, unknown + b"\x08\x01") == unknown + bytes([Status.NO_SUCH_ENTRY])
+    assert ask(crazyflie, Port.PARAM, 3, b"\x07" + head) == b"\x07" + head + b"\0\1"
+    assert ask(crazyflie, Port.PARAM, 3, b"\x08" + head) == b"\x08" + head + b"\0" + struct.pack("<f", 3.2)
+    assert ask(crazyflie, Port.PARAM, 3, b"\x04" + head) == b"\x04" + head + b"\0" + struct.pack("<f", 3.2)
+    assert ask(crazyflie, Port.PARAM, 3, b"\x03" + head) == b"\x03" + head + b"\0"
+    assert ask(crazyflie, Port.PARAM, 3, b"\x04" + head) == b"\x04" + head + b"\1" + struct.pack("<ff", 3.2, 3.4)
+    reboot(crazyflie)
+    assert ask(crazyflie, Port.PARAM, 1, head) == head + b"\0" + struct.pack("<f", 3.4)
+    assert ask(crazyflie, Port.PARAM, 3, b"\x05" + head) == b"\x05" + head + b"\0"
+    reboot(crazyflie)
+    assert ask(crazyflie, Port.PARAM, 1, head) == head + b"\0" + struct.pack("<f", 3.2)
+
+
+def reboot(crazyflie):
+    crazyflie.reboot()
+    assert crazyflie.handle(Packet(Port.LINK, 1, b"\0")) == []
+    crazyflie.advance(BOOT_TIME + 0.01)
+
+
+def test_a_reboot_in_flight_stops_the_motors_and_forgets_everything():
+    crazyflie = airborne()
+    crazyflie.handle(Packet(Port.SUPERVISOR, 1, b"\x03"))
+    start_block(crazyflie, 1, "pm.vbat")
+    crazyflie.advance(0.1)
+    assert crazyflie.bits & Bit.LOCKED
+    reboot(crazyflie)
+    assert crazyflie.truth.thrust < 1e-3
+    assert not crazyflie.bits & Bit.LOCKED
+    assert crazyflie.advance(0.1) == []
+    fly(crazyflie, 0.3, thrust=50000)
+    assert crazyflie.truth.thrust < 1e-3  # the thrust lock is back
+    fly(crazyflie, 0.1, thrust=0)
+    fly(crazyflie, 0.3, thrust=50000)
+    assert crazyflie.truth.thrust > 0.3
+    start_block(crazyflie, 1, "pm.vbat")
+    (packet,) = crazyflie.advance(0.0101)
+    assert int.from_bytes(packet.data[1:4], "little") < 1000.0 * (BOOT_TIME + 1.5)
+
+
+def test_a_low_battery_is_reported_after_five_seconds():
+    crazyflie = boot()
+    index = [p.name for p in firmware_parameters("small")].index("pm.lowVoltage")
+    ask(crazyflie, Port.PARAM, 2, struct.pack("<Hf", index, 4.2))
+    crazyflie.advance(4.9)
+    assert logged(crazyflie, "pm.state", "pm.batteryLevel") == (0.0, 90.0)
+    crazyflie.advance(0.3)
+    assert logged(crazyflie, "pm.state") == (3.0,)
+    assert [battery_level(volts) for volts in (2.9, 3.5, 3.88, 4.2)] == [0, 10, 40, 90]
+
+
+def test_versions_and_the_old_way_of_arming():
+    crazyflie = boot(auto_arm=False)
+    assert ask(crazyflie, Port.PLATFORM, 1, [0]) == b"\x00\x0c"
+    assert b"virtual" in ask(crazyflie, Port.PLATFORM, 1, [1])
+    assert b"Crazyflie 2.1" in ask(crazyflie, Port.PLATFORM, 1, [2])
+    assert crazyflie.bits & Bit.CAN_ARM
+    assert ask(crazyflie, Port.PLATFORM, 0, [1, 1]) == b"\x01\x01\x01"
+    assert not crazyflie.bits & Bit.CAN_ARM  # it is
+    assert ask(crazyflie, Port.SUPERVISOR, 0, [2]) == b"\x82\x01"
+    assert ask(crazyflie, Port.SUPERVISOR, 0, [5]) == b"\x85\x00"
+    assert ask(crazyflie, Port.PLATFORM, 0, [2]) == b"\x02\x01\x01"
 
 
 def test_packets_survive_the_wire_and_rubbish_is_ignored():
@@ -314,22 +454,12 @@ def test_packets_survive_the_wire_and_rubbish_is_ignored():
     crazyflie.advance(0.1)
 
 
-@pytest.mark.parametrize(
-    ("port", "data", "what"),
-    [
-        (8, [7, 0], "high-level commands"),
-        (Port.GENERIC_COMMANDER, [10, 0], "hover setpoints"),
-        (Port.GENERIC_COMMANDER, [7, 0], "position setpoints"),
-        (Port.GENERIC_COMMANDER, [99], "type-99 setpoints"),
-        (12, [0], "port 12"),
-    ],
-)
-def test_what_is_not_simulated_is_said_once(port, data, what, caplog):
+def test_what_is_not_simulated_is_said_once(caplog):
     crazyflie = boot()
     for _ in range(3):
-        assert crazyflie.handle(Packet(port, 0, bytes(data))) == []
+        assert crazyflie.handle(Packet(12, 0, b"\0")) == []
     (record,) = caplog.records
-    assert record.getMessage() == f"the virtual Crazyflie ignores {what}; see deq-mpc virtual-crazyflie --help"
+    assert record.getMessage() == "the virtual Crazyflie ignores port 12; see deq-mpc virtual-crazyflie --help"
 
 
 def test_what_the_controller_uses_is_not_remarked_on(caplog):

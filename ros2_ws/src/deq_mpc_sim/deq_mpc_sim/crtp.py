@@ -23,6 +23,7 @@ class Port(IntEnum):
     LOG = 5
     LOCALIZATION = 6
     GENERIC_COMMANDER = 7
+    HIGH_LEVEL = 8
     SUPERVISOR = 9
     PLATFORM = 13
     LINK = 15
@@ -41,10 +42,14 @@ class Status(IntEnum):
 
     OK = 0
     NO_SUCH_ENTRY = 2
+    INPUT_OUTPUT = 5
     TOO_BIG = 7
     NOT_A_COMMAND = 8
     NO_MEMORY = 12
+    READ_ONLY = 13
+    BUSY = 16
     EXISTS = 17
+    INVALID = 22
 
 
 LOG_TYPES = {"B": 1, "H": 2, "I": 3, "b": 4, "h": 5, "i": 6, "f": 7, "e": 8}

@@ -40,15 +40,19 @@ class Setpoint(NamedTuple):
     """What the controller follows, in the firmware's convention.
 
     Attributes:
-        roll, pitch: [deg]; pitch positive nose up.
+        roll, pitch: [deg], or [deg/s] if ``tilt_rates``; pitch positive nose up.
         yaw_rate: [deg/s], counter-clockwise.
         thrust: collective, 0..65535 of every motor; 0 stops the motors.
+        yaw: heading to hold [deg]; if it is not finite, the yaw rate moves the heading that is held.
+        tilt_rates: whether roll and pitch are rates.
     """
 
     roll: float
     pitch: float
     yaw_rate: float
     thrust: float
+    yaw: float = float("nan")
+    tilt_rates: bool = False
 
 
 def initial_controller(yaw: float) -> Array:
@@ -101,12 +105,14 @@ def control(c: Array, setpoint: Setpoint, attitude: Array, gyro: Array, gains: F
         c[9] = c[10] = attitude[2]
         counts[:] = 0.0
         return
-    c[10] = _wrap(c[10] + setpoint.yaw_rate * gains.dt)
+    c[10] = _wrap(setpoint.yaw if np.isfinite(setpoint.yaw) else c[10] + setpoint.yaw_rate * gains.dt)
     desired = (setpoint.roll, setpoint.pitch, c[10])
     torque = np.empty(3)
     for i in range(3):
         slope = _wrap(attitude[2] - c[9]) / gains.dt if i == 2 else gyro[i]
         wanted, c[i] = _pid(gains.angle[i], _wrap(desired[i] - attitude[i]), slope, c[i], gains.dt)
+        if setpoint.tilt_rates and i < 2:
+            wanted, c[i] = desired[i], 0.0
         acceleration = (gyro[i] - c[6 + i]) / gains.dt
         output, c[3 + i] = _pid(gains.rate[i], wanted - gyro[i], acceleration, c[3 + i], gains.dt)
         torque[i] = min(max(output, -_OUTPUT_LIMIT), _OUTPUT_LIMIT)

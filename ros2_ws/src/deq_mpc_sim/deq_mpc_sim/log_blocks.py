@@ -5,15 +5,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Generic, TypeVar
+
+import numpy as np
 
 from deq_mpc_sim.crtp import LOG_FORMATS, LOG_TYPES, Status
 from deq_mpc_sim.toc import Toc
 
 MAX_BLOCKS, MAX_VARIABLES, MAX_BLOCK_BYTES = 16, 128, 26
 
-_DELETE, _START, _STOP, _RESET, _CREATE, _APPEND = 2, 3, 4, 5, 6, 7
-_PERIOD_UNIT = 0.01  # s
+_DELETE, _START, _STOP, _RESET, _CREATE, _APPEND, _START_MS = 2, 3, 4, 5, 6, 7, 8
+_PERIOD_UNIT, _MILLISECOND = 0.01, 0.001  # s
 _ROUNDING = 1e-9  # s
 
 Source = TypeVar("Source")
@@ -30,8 +33,8 @@ class LogVariable(Generic[Source]):
 @dataclass
 class _Block:
     variables: list[tuple[str, int]] = field(default_factory=list)  # struct character to send it as, index
-    period: float | None = None  # s; None: stopped
-    due: float = 0.0
+    period: float = 0.0  # s; 0: sent once
+    due: float = inf  # s; infinite: stopped
 
     @property
     def size(self) -> int:
@@ -54,12 +57,14 @@ class LogBlocks(Generic[Source]):
             return None
         if request[0] == _RESET:
             self._blocks.clear()
-            return bytes([_RESET, 0, Status.OK])
+            return request[:2].ljust(2, b"\0") + bytes([Status.OK])
         if len(request) < 2:
             return None
         return request[:2] + bytes([self._execute(request[0], request[1], request[2:], t)])
 
     def _execute(self, command: int, number: int, arguments: bytes, t: float) -> Status:
+        if not _DELETE <= command <= _START_MS:
+            return Status.NOT_A_COMMAND
         if command == _CREATE:
             return self._create(number, arguments)
         block = self._blocks.get(number)
@@ -69,39 +74,34 @@ class LogBlocks(Generic[Source]):
             return self._append(block, arguments)
         if command == _DELETE:
             del self._blocks[number]
-        elif command == _START and arguments and arguments[0] > 0:
-            block.period = arguments[0] * _PERIOD_UNIT
-            block.due = t + block.period
         elif command == _STOP:
-            block.period = None
+            block.due = inf
         else:
-            return Status.NOT_A_COMMAND
+            count = int.from_bytes(arguments[: 1 if command == _START else 2], "little")
+            block.period = count * (_PERIOD_UNIT if command == _START else _MILLISECOND)
+            block.due = t + block.period
         return Status.OK
 
     def _create(self, number: int, arguments: bytes) -> Status:
+        """A new block; as in the firmware it exists from here on, whether or not it takes all variables."""
         if number in self._blocks:
             return Status.EXISTS
         if len(self._blocks) >= MAX_BLOCKS:
             return Status.NO_MEMORY
-        block = _Block()
-        status = self._append(block, arguments)
-        if status == Status.OK:
-            self._blocks[number] = block
-        return status
+        self._blocks[number] = _Block()
+        return self._append(self._blocks[number], arguments)
 
     def _append(self, block: _Block, arguments: bytes) -> Status:
-        """Add variables, (type, index) each; all of them or none."""
-        added = []
+        """Add variables, (type, index) each, up to the first that is refused. Raw memory cannot be logged."""
         for code, index in struct.iter_unpack("<BH", arguments[: len(arguments) // 3 * 3]):
             kind = LOG_FORMATS.get(code & 0x0F)
             if kind is None or index >= len(self._variables):
                 return Status.NO_SUCH_ENTRY
-            added.append((kind, index))
-        if _Block(block.variables + added).size > MAX_BLOCK_BYTES:
-            return Status.TOO_BIG
-        if sum(len(other.variables) for other in self._blocks.values()) + len(added) > MAX_VARIABLES:
-            return Status.NO_MEMORY
-        block.variables += added
+            if block.size + struct.calcsize("<" + kind) > MAX_BLOCK_BYTES:
+                return Status.TOO_BIG
+            if sum(len(other.variables) for other in self._blocks.values()) >= MAX_VARIABLES:
+                return Status.NO_MEMORY
+            block.variables.append((kind, index))
         return Status.OK
 
     def stream(self, t: float, source: Callable[[], Source]) -> list[bytes]:
@@ -111,18 +111,37 @@ class LogBlocks(Generic[Source]):
         """
         packets, snapshot = [], None
         for number, block in self._blocks.items():
-            if block.period is None or t < block.due - _ROUNDING:
+            if t < block.due - _ROUNDING:
                 continue
-            missed = int((t - block.due) / block.period + _ROUNDING)
-            block.due += (1 + missed) * block.period
+            if block.period > 0.0:
+                missed = int((t - block.due) / block.period + _ROUNDING)
+                block.due += (1 + missed) * block.period
+            else:
+                block.due = inf
             snapshot = snapshot if snapshot is not None else source()
             stamp = struct.pack("<I", round(1000.0 * t) & 0xFFFFFF)[:3]
             packets.append(bytes([number]) + stamp + self._pack(block, snapshot))
         return packets
 
     def _pack(self, block: _Block, snapshot: Source) -> bytes:
-        values = []
-        for kind, index in block.variables:
-            value = self._variables[index].read(snapshot)
-            values.append(struct.pack("<" + kind, float(value) if kind in "ef" else int(value)))
-        return b"".join(values)
+        variables = [(kind, self._variables[index]) for kind, index in block.variables]
+        return b"".join(_convert(variable.kind, kind, variable.read(snapshot)) for kind, variable in variables)
+
+
+def _convert(stored: str, sent: str, value: float) -> bytes:
+    """A value that the firmware stores as one type, sent as another (``struct`` characters), as C converts it.
+
+    Floats become integers by truncation, and integers keep their lowest bytes.
+    """
+    if stored != "f":
+        value = int.from_bytes(_integer(stored, value), "little", signed=stored.islower())
+    if sent == "f":
+        return np.float32(value).tobytes()
+    return np.float16(value).tobytes() if sent == "e" else _integer(sent, value)
+
+
+def _integer(kind: str, value: float) -> bytes:
+    """The lowest bytes of a number, truncated; 0 of one that is not finite."""
+    size = struct.calcsize("<" + kind)
+    whole = int(value) if np.isfinite(value) else 0
+    return (whole & ((1 << 8 * size) - 1)).to_bytes(size, "little")

@@ -1,17 +1,49 @@
-"""Tables of contents and parameters of the virtual Crazyflie, as the protocol's version 2 serves them."""
+"""Tables of contents of the virtual Crazyflie: what there is (``config/toc.yaml``), and how the protocol serves it."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import Annotated, Literal
 from zlib import crc32
 
-from deq_mpc_sim.crtp import MAX_DATA, PARAM_TYPES, Status
+from pydantic import Field
+
+from deq_mpc_core.config import Config, load_config
+from deq_mpc_sim.crtp import MAX_DATA
+
+TocSize = Literal["small", "full"]
+"""``small``: what this stack reads, so that connecting takes no time; ``full``: all that the firmware has."""
+
+Kind = Literal["u8", "u16", "u32", "i8", "i16", "i32", "float"]
+
+CHARACTERS: dict[Kind, str] = {"u8": "B", "u16": "H", "u32": "I", "i8": "b", "i16": "h", "i32": "i", "float": "f"}
+"""Types as ``struct`` writes them."""
 
 _GET_ITEM, _GET_INFO = 2, 3
-_READ_ONLY = 0x40
 _ITEM_HEADER = 4  # command, index, type
+
+
+class SmallConfig(Config):
+    """Names of the small tables."""
+
+    log: list[str]
+    parameters: list[str]
+
+
+class TocConfig(Config):
+    """``config/toc.yaml``, by group and name: the types of log variables; types, defaults, attributes of parameters."""
+
+    log: dict[str, dict[str, Kind]]
+    parameters: dict[str, dict[str, Annotated[list[str | float], Field(min_length=2, max_length=4)]]]
+    small: SmallConfig
+
+
+@cache
+def toc_config() -> TocConfig:
+    """The shipped ``config/toc.yaml``."""
+    return load_config("toc", TocConfig)
 
 
 class Toc:
@@ -35,77 +67,5 @@ class Toc:
             return request[:1] + self._information
         if request[:1] == bytes([_GET_ITEM]) and len(request) >= 3:
             (index,) = struct.unpack_from("<H", request, 1)
-            if index < len(self._items):
-                return request[:3] + self._items[index]
+            return request[:3] + self._items[index] if index < len(self._items) else request[:1]
         return None
-
-
-class Parameter(NamedTuple):
-    """A parameter: ``group.name``, type as a ``struct`` character, default, and whether it is fixed."""
-
-    name: str
-    kind: str
-    default: float
-    read_only: bool = False
-
-
-PARAMETERS = (
-    Parameter("commander.enHighLevel", "B", 1),
-    Parameter("firmware.modified", "B", 0, read_only=True),
-    Parameter("firmware.revision0", "I", 0, read_only=True),
-    Parameter("firmware.revision1", "H", 0, read_only=True),
-    Parameter("kalman.resetEstimation", "B", 0),
-    Parameter("locSrv.extPosStdDev", "f", 0.01),
-    Parameter("locSrv.extQuatStdDev", "f", 0.0045),
-    Parameter("pm.criticalLowVoltage", "f", 3.0),
-    Parameter("pm.lowVoltage", "f", 3.2),
-    Parameter("stabilizer.controller", "B", 1),
-    Parameter("stabilizer.estimator", "B", 2),
-    Parameter("stabilizer.stop", "B", 0),
-)
-
-
-class ParameterStore:
-    """The parameters' values."""
-
-    def __init__(self, parameters: Sequence[Parameter] = PARAMETERS) -> None:
-        self._parameters = tuple(parameters)
-        self._values = {p.name: struct.pack("<" + p.kind, _cast(p.kind, p.default)) for p in parameters}
-        self.toc = Toc([(p.name, PARAM_TYPES[p.kind] | (_READ_ONLY if p.read_only else 0)) for p in parameters])
-
-    def value(self, name: str) -> float:
-        """Present value of ``group.name``."""
-        kind = next(p.kind for p in self._parameters if p.name == name)
-        return float(struct.unpack("<" + kind, self._values[name])[0])
-
-    def reset(self, name: str) -> None:
-        """Set ``group.name`` back to its default."""
-        parameter = next(p for p in self._parameters if p.name == name)
-        self._values[name] = struct.pack("<" + parameter.kind, _cast(parameter.kind, parameter.default))
-
-    def read(self, request: bytes) -> bytes | None:
-        """Reply to a read: index, status, value."""
-        parameter = self._find(request)
-        if parameter is None:
-            return request[:2] + bytes([Status.NO_SUCH_ENTRY])
-        return request[:2] + bytes([Status.OK]) + self._values[parameter.name]
-
-    def write(self, request: bytes) -> bytes:
-        """Reply to a write: the request, with the value that now holds."""
-        parameter = self._find(request)
-        if parameter is None:
-            return request[:2] + bytes([Status.NO_SUCH_ENTRY])
-        value = request[2:]
-        if not parameter.read_only and len(value) == struct.calcsize("<" + parameter.kind):
-            self._values[parameter.name] = value
-        return request[:2] + self._values[parameter.name]
-
-    def _find(self, request: bytes) -> Parameter | None:
-        if len(request) < 2:
-            return None
-        (index,) = struct.unpack_from("<H", request)
-        return self._parameters[index] if index < len(self._parameters) else None
-
-
-def _cast(kind: str, value: float) -> float | int:
-    return float(value) if kind in "ef" else int(value)
