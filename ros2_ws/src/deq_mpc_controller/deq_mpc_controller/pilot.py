@@ -5,7 +5,7 @@ No ROS, no radio and no clock: what flies is what campaigns and tests run in loc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from time import perf_counter
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deq_mpc_controller import flight, safety
+from deq_mpc_controller.command_filter import CommandFilter, Filtered
 from deq_mpc_controller.conversions import ThrustMap, command_from_rpyt, rpyt_from_command
 from deq_mpc_controller.estimate import Estimate, Estimator, Gate
 from deq_mpc_controller.flight import FlightInputs, FlightState, Mode, Reference, Request, Source
@@ -63,6 +64,7 @@ class Step:
         source: who made the setpoint.
         info: of the policy; None if none flew.
         policy_seconds: its computing time; 0 if none flew.
+        filtered: what the command filter made of the policy's command; None if it did not look at it.
     """
 
     t: float
@@ -73,6 +75,7 @@ class Step:
     source: Source
     info: PolicyInfo | None
     policy_seconds: float
+    filtered: Filtered | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class _Outcome:
     solved: bool = True
     info: PolicyInfo | None = None
     seconds: float = 0.0
+    filtered: Filtered | None = None
 
 
 class Pilot:
@@ -115,6 +119,9 @@ class Pilot:
         self._config = config
         self._thrust_map = thrust_map
         self._auto = auto
+        self._filter = CommandFilter(
+            config.filter, config.safety.tilt_command_max, config.safety.thrust_command_min, thrust_map.force_max
+        )
         self._memory = safety.Memory()
         self._last = _Outcome()
         self._warm: tuple[Policy, PolicyState] | None = None
@@ -127,7 +134,9 @@ class Pilot:
         for policy in dict.fromkeys(self._policies.values()):
             state: PolicyState | None = None
             for t in (0.0, 0.01):
-                state = policy.step(Observation(t, x, np.array([0.5, 0.0, 1.0]), obstacles), state)[1]
+                command, state, _ = policy.step(Observation(t, x, np.array([0.5, 0.0, 1.0]), obstacles), state)
+        self._filter.apply(0.0, command, x, np.zeros(3), obstacles, self._box())
+        self._filter.reset()
 
     def add_pose(self, stamp: float, pos: ArrayLike, quat: ArrayLike, received: float) -> Gate:
         """A mocap pose, see ``Estimator.add_pose``. On the ground a jump is a vehicle put elsewhere: start anew."""
@@ -168,11 +177,14 @@ class Pilot:
         )
         self.estimator.grounded = not self.state.airborne
         reference = flight.reference(self.state, now, world.goal, self._config.flight)
-        self._last = self._act(reference, now, estimate, world)
-        setpoint = self._setpoint(reference.source, self._last.command)
+        self._last = last = self._filtered(
+            reference.source, self._act(reference, now, estimate, world), now, estimate, world
+        )
+        setpoint = self._setpoint(reference.source, last.command)
         self.estimator.add_command(now, setpoint.command)
-        last = self._last
-        return Step(now, setpoint, self.state, verdict, estimate, reference.source, last.info, last.seconds)
+        return Step(
+            now, setpoint, self.state, verdict, estimate, reference.source, last.info, last.seconds, last.filtered
+        )
 
     def _judge(
         self, now: float, estimate: Estimate | None, vehicle: VehicleStatus, late: bool
@@ -226,6 +238,34 @@ class Pilot:
         if reference.source is Source.GROUND_HOVER:
             command = command._replace(roll=0.0, pitch=0.0, yaw_rate=0.0)
         return _Outcome(command, finite, solved, info, seconds)
+
+    def _filtered(
+        self, source: Source, outcome: _Outcome, now: float, estimate: Estimate | None, world: Surroundings
+    ) -> _Outcome:
+        """The outcome with its command through the last-resort filter, if it is the policy's that flies to the goal.
+
+        Take-off and landing know no obstacles and have to touch the floor; they are the hover policy's.
+        """
+        if source is not Source.POLICY or estimate is None or not self._config.filter.enabled:
+            self._filter.reset()
+            return outcome
+        safe = self._config.safety
+        filtered = self._filter.apply(
+            now,
+            safety.limit_command(outcome.command, self._thrust_map.force_max, safe),
+            estimate.x,
+            estimate.disturbance,
+            world.obstacles_at(now),
+            self._box(),
+        )
+        return replace(outcome, command=filtered.command, filtered=filtered)
+
+    def _box(self) -> tuple[Array, Array]:
+        """Corners (3,) of where the policy may fly: the safety fence, and above the floor."""
+        low, high = np.array(self._config.safety.fence_low), np.array(self._config.safety.fence_high)
+        floor = 0.0 if self.state.home is None else float(self.state.home[2])
+        low[2] = max(low[2], floor + self._config.filter.floor_height)
+        return low, high
 
     def _descend(self, estimate: Estimate | None) -> Command:
         """Level, sinking at a constant speed as far as the prediction knows it; slightly below hover without one."""

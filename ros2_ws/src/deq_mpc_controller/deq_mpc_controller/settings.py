@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from deq_mpc_controller.command_filter import FilterConfig
 from deq_mpc_controller.estimate import EstimatorConfig
 from deq_mpc_controller.flight import FlightConfig
 from deq_mpc_controller.safety import SafetyConfig
@@ -16,6 +17,7 @@ class ControllerConfig(Config):
 
     estimator: EstimatorConfig
     safety: SafetyConfig
+    filter: FilterConfig
     flight: FlightConfig
     link: LinkConfig
 

@@ -10,6 +10,7 @@ from deq_mpc_core.config import in_unit
 
 Number = Annotated[float, in_unit("1")]
 Second = Annotated[float, in_unit("s")]
+PerSecond = Annotated[float, in_unit("1/s")]
 Hertz = Annotated[float, in_unit("Hz")]
 Metre = Annotated[float, in_unit("m")]
 Speed = Annotated[float, in_unit("m/s")]
