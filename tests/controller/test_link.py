@@ -3,18 +3,18 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
-from math import inf
 
 import numpy as np
 import pytest
+from cflib.crazyflie.commander import Commander
 
-from deq_mpc_controller.conversions import load_thrust_map
+from deq_mpc_controller.conversions import decode_extpose, load_thrust_map, rpyt_from_command, rpyt_from_packet
 from deq_mpc_controller.link import CrazyflieLink
 from deq_mpc_controller.settings import controller_config
-from deq_mpc_controller.vehicle_io import OFF, Setpoint, SetpointKind, due_setpoint
+from deq_mpc_controller.vehicle_io import OFF, LinkConfig, Setpoint, SetpointKind
 from deq_mpc_core.errors import UserError
-from deq_mpc_core.models.crazyflie import hover_thrust
 from deq_mpc_core.policy.interface import Command
+from deq_mpc_sim.crtp import Packet, Port
 from deq_mpc_sim.supervisor import Bit
 from deq_mpc_sim.udp_server import UdpServer
 from deq_mpc_sim.vehicle import Vehicle
@@ -32,27 +32,62 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.005)
 
 
-def virtual_crazyflie(auto_arm: bool = True) -> UdpServer:
-    vehicle = Vehicle()
-    vehicle.reset(np.zeros(3))
-    return UdpServer(VirtualCrazyflie(vehicle, auto_arm=auto_arm), port=0)
+class Witness(VirtualCrazyflie):
+    """A virtual Crazyflie that remembers what it received, and falls silent, or old, on demand."""
+
+    def __init__(self, vehicle: Vehicle, auto_arm: bool, protocol: int) -> None:
+        super().__init__(vehicle, auto_arm=auto_arm)
+        self.received: list[Packet] = []
+        self.protocol = protocol
+        self.mute = False
+
+    def handle(self, packet: Packet) -> list[Packet]:
+        self.received.append(packet)
+        if self.mute or (packet.port == Port.SUPERVISOR and self.protocol < 12):
+            return []
+        replies = super().handle(packet)
+        if (packet.port, packet.channel, packet.data) == (Port.PLATFORM, 1, b"\0"):
+            return [Packet(Port.PLATFORM, 1, bytes([0, self.protocol]))]
+        return replies
+
+    def advance(self, dt: float) -> list[Packet]:
+        stream = super().advance(dt)
+        return [] if self.mute else stream
+
+    def sent_to(self, port: int, channel: int = 0) -> list[bytes]:
+        """Data of the packets that came to a port and channel."""
+        return [packet.data for packet in list(self.received) if (packet.port, packet.channel) == (port, channel)]
+
+    def thrusts(self) -> list[int]:
+        """Of the RPYT packets."""
+        return [rpyt_from_packet(data).thrust for data in self.sent_to(Port.COMMANDER)]
 
 
-def connected(server: UdpServer) -> CrazyflieLink:
-    link = CrazyflieLink(server.uri, THRUST_MAP, CONFIG)
+class WitnessServer(UdpServer):
+    """Behind a UDP port."""
+
+    def __init__(self, auto_arm: bool = True, protocol: int = 12, port: int = 0) -> None:
+        vehicle = Vehicle()
+        vehicle.reset(np.zeros(3))
+        self.crazyflie = Witness(vehicle, auto_arm, protocol)
+        super().__init__(self.crazyflie, port=port)
+
+
+def connected(server: UdpServer, config: LinkConfig = CONFIG, **options: object) -> CrazyflieLink:
+    link = CrazyflieLink(server.uri, THRUST_MAP, config, **options)
     link.connect()
     wait_for(lambda: link.status().age < 1.0)
     return link
 
 
 @pytest.fixture
-def server() -> Iterator[UdpServer]:
-    with virtual_crazyflie() as server:
+def server() -> Iterator[WitnessServer]:
+    with WitnessServer() as server:
         yield server
 
 
 @pytest.fixture
-def link(server: UdpServer) -> Iterator[CrazyflieLink]:
+def link(server: WitnessServer) -> Iterator[CrazyflieLink]:
     link = connected(server)
     yield link
     link.send(OFF)
@@ -64,9 +99,10 @@ def test_reports_battery_and_arming(link: CrazyflieLink) -> None:
     assert status.voltage == pytest.approx(4.1, abs=0.2)
     assert status.armed
     assert status.fault == ""
+    np.testing.assert_allclose(status.pos, np.zeros(3), atol=1e-3)
 
 
-def test_thrust_is_unlocked_on_the_ground_and_a_setpoint_lifts_off(server: UdpServer, link: CrazyflieLink) -> None:
+def test_thrust_is_unlocked_on_the_ground_and_a_setpoint_lifts_off(server: WitnessServer, link: CrazyflieLink) -> None:
     def climb() -> bool:
         link.send(CLIMB)
         return server.truth().pos[2] > 0.05
@@ -76,14 +112,14 @@ def test_thrust_is_unlocked_on_the_ground_and_a_setpoint_lifts_off(server: UdpSe
     wait_for(lambda: server.truth().thrust < 0.02)
 
 
-def test_a_silent_controller_is_held_then_levelled_then_stopped(server: UdpServer, link: CrazyflieLink) -> None:
+def test_a_silent_controller_is_held_then_levelled_then_stopped(server: WitnessServer, link: CrazyflieLink) -> None:
     link.send(CLIMB)
     wait_for(lambda: server.truth().thrust > 0.25)
     wait_for(lambda: server.truth().thrust < 0.02)
     assert not server.bits() & Bit.LOCKED
 
 
-def test_emergency_locks_and_stays(server: UdpServer, link: CrazyflieLink) -> None:
+def test_emergency_locks_and_stays(server: WitnessServer, link: CrazyflieLink) -> None:
     link.send(CLIMB)
     wait_for(lambda: server.truth().thrust > 0.25)
     link.send(Setpoint(SetpointKind.EMERGENCY))
@@ -93,7 +129,7 @@ def test_emergency_locks_and_stays(server: UdpServer, link: CrazyflieLink) -> No
     assert server.truth().thrust < 0.36
 
 
-def test_link_is_not_closed_in_the_air(server: UdpServer, link: CrazyflieLink) -> None:
+def test_link_is_not_closed_in_the_air(server: WitnessServer, link: CrazyflieLink) -> None:
     link.send(CLIMB)
     wait_for(lambda: server.truth().thrust > 0.25)
     with pytest.raises(RuntimeError, match="flies"):
@@ -102,7 +138,7 @@ def test_link_is_not_closed_in_the_air(server: UdpServer, link: CrazyflieLink) -
 
 
 def test_arms_a_vehicle_that_does_not_arm_itself() -> None:
-    with virtual_crazyflie(auto_arm=False) as server:
+    with WitnessServer(auto_arm=False) as server:
         link = connected(server)
         assert not link.status().armed
         link.send(Setpoint(SetpointKind.OFF, arm=True))
@@ -110,7 +146,7 @@ def test_arms_a_vehicle_that_does_not_arm_itself() -> None:
         link.close()
 
 
-def test_a_mute_vehicle_raises_nothing_but_its_age_grows(server: UdpServer, link: CrazyflieLink) -> None:
+def test_a_mute_vehicle_raises_nothing_but_its_age_grows(server: WitnessServer, link: CrazyflieLink) -> None:
     assert link.status().age < 1.0
     with server._lock:
         wait_for(lambda: link.status().age > 1.0)
@@ -118,11 +154,152 @@ def test_a_mute_vehicle_raises_nothing_but_its_age_grows(server: UdpServer, link
     wait_for(lambda: link.status().age < 0.5)
 
 
-def test_a_vehicle_that_is_gone_is_a_fault() -> None:
-    with virtual_crazyflie() as server:
-        link = connected(server)
+IMPATIENT = CONFIG.model_copy(update={"mute_time": 0.5, "attempt_time": 3.0, "retry_pause": 0.05})
+
+
+def test_a_vehicle_that_is_gone_is_a_fault_until_it_is_back() -> None:
+    with WitnessServer() as server:
+        link = connected(server, IMPATIENT)
+        port = int(server.uri.rsplit(":", 1)[1])
     wait_for(lambda: link.status().fault.startswith("link lost"))
+    with WitnessServer(port=port) as server:
+        wait_for(lambda: link.status().fault == "" and link.status().age < 0.5)
+        wait_for(lambda: len(server.crazyflie.sent_to(Port.COMMANDER)) > 2)
+        link.close()
+    assert set(server.crazyflie.thrusts()) == {0}
+
+
+def test_a_vehicle_that_is_gone_for_good_does_not_keep_the_link_open() -> None:
+    with WitnessServer() as server:
+        link = connected(server, IMPATIENT)
+    wait_for(lambda: "reconnecting (" in link.status().fault)
     link.close()
+
+
+def test_a_vehicle_that_falls_mute_on_the_ground_is_connected_to_anew() -> None:
+    with WitnessServer() as server:
+        link = connected(server, IMPATIENT)
+        server.crazyflie.mute = True
+        wait_for(lambda: "no word for" in link.status().fault and "reconnecting" in link.status().fault)
+        server.crazyflie.mute = False
+        wait_for(lambda: link.status().fault == "" and link.status().age < 0.5)
+        link.close()
+
+
+def test_nothing_is_connected_anew_in_the_air() -> None:
+    with WitnessServer() as server:
+        link = connected(server, IMPATIENT)
+        greetings = len(server.crazyflie.sent_to(Port.LINK, 1))
+        server.crazyflie.mute = True
+
+        def silent_for_long() -> bool:
+            link.send(CLIMB)
+            return link.status().age > 3.0 * IMPATIENT.mute_time
+
+        wait_for(silent_for_long)
+        assert link.status().fault == ""
+        assert len(server.crazyflie.sent_to(Port.LINK, 1)) == greetings
+        link.send(OFF)
+        wait_for(lambda: len(server.crazyflie.sent_to(Port.LINK, 1)) > greetings)
+        link.close()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "arming", "emergency"), [(12, (9, 1, b"\1\1"), (9, 1, b"\3")), (10, (13, 0, b"\1\1"), (6, 1, b"\3"))]
+)
+def test_old_firmware_is_armed_and_stopped_on_its_own_ports(protocol: int, arming: tuple, emergency: tuple) -> None:
+    with WitnessServer(auto_arm=False, protocol=protocol) as server:
+        link = connected(server)
+        link.send(Setpoint(SetpointKind.OFF, arm=True))
+        wait_for(lambda: arming[2] in server.crazyflie.sent_to(*arming[:2]))
+        link.send(Setpoint(SetpointKind.EMERGENCY))
+        wait_for(lambda: emergency[2] in server.crazyflie.sent_to(*emergency[:2]))
+        wait_for(lambda: bool(server.bits() & Bit.LOCKED))
+        link.close()
+
+
+def test_setpoints_go_on_along_the_plan_when_the_controller_is_late(server: WitnessServer, link: CrazyflieLink) -> None:
+    pitches = (0.0, 0.1, 0.2, 0.3)
+    commands = [Command(0.0, pitch, 0.0, 0.1) for pitch in pitches]
+    link.send(Setpoint(SetpointKind.FLY, commands[0], arm=True, plan=tuple(commands[1:]), spacing=0.05))
+    thrust = rpyt_from_command(commands[0], THRUST_MAP).thrust
+
+    def planned() -> list[float]:
+        rpyts = [rpyt_from_packet(data) for data in server.crazyflie.sent_to(Port.COMMANDER)]
+        return [rpyt.pitch for rpyt in rpyts if rpyt.thrust == thrust]
+
+    wait_for(lambda: len(planned()) > 0 and server.crazyflie.thrusts()[-1] == 0)
+    sent = planned()
+    assert sent == sorted(sent)
+    assert sent[0] < np.degrees(0.1) < sent[-1] <= np.degrees(0.3) + 1e-4
+    assert len(set(sent)) > 3
+
+
+def test_the_high_level_commander_gets_the_vehicle_when_asked(server: WitnessServer, link: CrazyflieLink) -> None:
+    crazyflie = server.crazyflie
+    link.notify_setpoints_stop()
+    wait_for(lambda: crazyflie.sent_to(Port.GENERIC_COMMANDER, 1) == [b"\0" * 5])
+    before, began = len(crazyflie.thrusts()), crazyflie.t
+    while crazyflie.t < began + 0.2:
+        link.send(OFF)
+        time.sleep(0.01)
+    assert len(crazyflie.thrusts()) <= before + 1  # one may have been on its way
+    before = len(crazyflie.thrusts())
+    link.send(CLIMB)
+    wait_for(lambda: len(crazyflie.thrusts()) >= before + 2)
+    assert crazyflie.thrusts()[before : before + 2] == [0, rpyt_from_command(CLIMB.command, THRUST_MAP).thrust]
+    assert crazyflie.sent_to(Port.GENERIC_COMMANDER, 1) == [b"\0" * 5]
+
+
+def test_the_newest_pose_is_forwarded_no_faster_than_wanted() -> None:
+    with WitnessServer() as server:
+        link = connected(server, CONFIG.model_copy(update={"extpose_rate": 20.0}))
+        began, sent = server.crazyflie.t, 0
+        while server.crazyflie.t < began + 0.5:
+            sent += 1
+            link.send_pose(np.array([sent, 0.0, 1.0]), np.array([0.0, 0.0, 0.0, 1.0]))
+            time.sleep(0.003)
+        wait_for(lambda: decode_extpose(server.crazyflie.sent_to(Port.LOCALIZATION, 1)[-1])[0][0] == sent)
+        duration = server.crazyflie.t - began
+        numbers = [decode_extpose(data)[0][0] for data in server.crazyflie.sent_to(Port.LOCALIZATION, 1)]
+        assert numbers == sorted(set(numbers))
+        assert 2 <= len(numbers) <= 20.0 * duration + 2
+        link.close()
+
+
+def test_no_pose_is_forwarded_at_rate_zero() -> None:
+    with WitnessServer() as server:
+        link = connected(server, CONFIG.model_copy(update={"extpose_rate": 0.0}))
+        link.send_pose(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))
+        before = len(server.crazyflie.sent_to(Port.COMMANDER))
+        wait_for(lambda: len(server.crazyflie.sent_to(Port.COMMANDER)) > before + 5)
+        assert server.crazyflie.sent_to(Port.LOCALIZATION, 1) == []
+        link.close()
+
+
+def test_a_received_setpoint_is_paired_with_the_pose_that_it_was_computed_from() -> None:
+    stamps: dict[bytes, float] = {}
+    wire: list[bytes] = []
+
+    class Recorder:
+        def send_packet(self, packet: object) -> None:
+            wire.append(bytes(packet.data))
+
+    def remember(_now: float, setpoint: Setpoint) -> None:
+        if setpoint.kind is SetpointKind.FLY and setpoint.stamp is not None:
+            Commander(Recorder()).send_setpoint(*rpyt_from_command(setpoint.command, THRUST_MAP))
+            stamps[wire[-1]] = setpoint.stamp
+
+    with WitnessServer() as server:
+        link = connected(server, on_sent=remember)
+        for step in range(20):
+            command = Command(0.001 * step, 0.0, 0.0, 0.1)
+            link.send(Setpoint(SetpointKind.FLY, command, arm=True, stamp=float(step)))
+            wait_for(lambda step=step: float(step) in stamps.values())
+        received = [data for data in server.crazyflie.sent_to(Port.COMMANDER) if rpyt_from_packet(data).thrust > 0]
+        assert {stamps[data] for data in received} >= set(map(float, range(19)))
+        link.send(OFF)
+        link.close()
 
 
 def test_nobody_there_is_a_user_error() -> None:
@@ -152,7 +329,7 @@ def test_a_closed_port_is_a_user_error() -> None:
 
 def test_a_malformed_uri_is_a_user_error_at_once() -> None:
     began = time.monotonic()
-    with pytest.raises(UserError, match="check the uri"):
+    with pytest.raises(UserError, match="write it like"):
         CrazyflieLink("carrier-pigeon://7", THRUST_MAP, CONFIG).connect()
     assert time.monotonic() - began < CONFIG.connect_time / 2
 
@@ -172,23 +349,22 @@ def test_a_missing_radio_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("age", "kind", "thrust"),
+    ("reason", "advice"),
     [
-        (0.0, SetpointKind.FLY, CLIMB.command.thrust),
-        (CONFIG.hold_time, SetpointKind.FLY, CLIMB.command.thrust),
-        (CONFIG.hold_time + 0.01, SetpointKind.FLY, CONFIG.level_thrust * hover_thrust()),
-        (CONFIG.hold_time + CONFIG.level_time + 0.01, SetpointKind.OFF, 0.0),
-        (inf, SetpointKind.OFF, 0.0),
+        ("Couldn't load link driver: Could not open usb://0", "plug its USB cable in"),
+        ("Couldn't load link driver: Cannot find radio with serial ABCDEF0123", "write its number"),
+        ("Couldn't load link driver: [Errno 13] Access denied (insufficient permissions)", "udev rules"),
+        ("it does not log supervisor.info", "update the firmware"),
     ],
 )
-def test_due_setpoint(age: float, kind: SetpointKind, thrust: float) -> None:
-    tilted = Setpoint(SetpointKind.FLY, CLIMB.command._replace(roll=0.3), arm=True)
-    due = due_setpoint(tilted, age, CONFIG)
-    assert due.kind is kind
-    assert due.command.thrust == pytest.approx(thrust)
-    assert (due.command.roll == 0.3) == (age <= CONFIG.hold_time)
+def test_what_no_waiting_cures_is_said_at_once(monkeypatch: pytest.MonkeyPatch, reason: str, advice: str) -> None:
+    link = CrazyflieLink("usb://0", THRUST_MAP, CONFIG)
+    attempts = iter([reason])
+    monkeypatch.setattr(link, "_attempt", lambda _cancelled: next(attempts))
+    with pytest.raises(UserError, match=advice):
+        link.connect()
 
 
-@pytest.mark.parametrize("kind", [SetpointKind.OFF, SetpointKind.EMERGENCY])
-def test_off_and_emergency_stay_for_ever(kind: SetpointKind) -> None:
-    assert due_setpoint(Setpoint(kind), inf, CONFIG).kind is kind
+def test_a_usb_cable_that_is_not_there_is_said_at_once() -> None:
+    with pytest.raises(UserError, match=r"no Crazyflie at usb://7 \(.*\); \w+"):
+        CrazyflieLink("usb://7", THRUST_MAP, CONFIG.model_copy(update={"connect_time": 0.5})).connect()

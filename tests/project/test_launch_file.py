@@ -99,6 +99,7 @@ def test_what_differs_from_lab_to_lab_reaches_every_node_that_has_it(name: str) 
         ({"seed": "-1"}, "parameter 'seed' is -1; choose int 0.."),
         ({"rate": "1000"}, "parameter 'rate' is 1000.0; choose float 20..200"),
         ({"radius": "nan"}, "parameter 'radius' is nan; choose float 0.01..0.5"),
+        ({"uri": "udp://127.0.0.1"}, "uri 'udp://127.0.0.1' is none of a Crazyflie"),
         ({"platform": "cf99"}, "unknown platform 'cf99'"),
         ({"firmware": "2019.01"}, "no thrust map of cf21_legacy_props for firmware 2019.01"),
         ({"policy": "missing.safetensors"}, "missing.safetensors: no such checkpoint"),

@@ -15,6 +15,7 @@ from typing import Any
 from deq_mpc_controller.conversions import load_thrust_map
 from deq_mpc_controller.launch_file import Node
 from deq_mpc_controller.settings import controller_config
+from deq_mpc_controller.uri import check_uri
 from deq_mpc_core.errors import UserError
 
 GROUP = "deq_mpc.node_parameters"
@@ -92,9 +93,10 @@ def check_nodes(nodes: Sequence[Node]) -> None:
 
 
 def _check_controller(values: Mapping[str, Any]) -> None:
-    """Refuse a policy that cannot be flown, and a vehicle whose thrust is not known."""
+    """Refuse a policy that cannot be flown, what is no vehicle's URI, and a vehicle whose thrust is not known."""
     from deq_mpc_core.policy import check_policy
 
+    check_uri(values["uri"])
     load_thrust_map(values["platform"], values["firmware"])
     check_policy(values["policy"])
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from math import inf
 
-from deq_mpc_controller.units import Number, Second
+import numpy as np
+from numpy.typing import NDArray
+
+from deq_mpc_controller.units import Hertz, Number, Second
 from deq_mpc_core.config import Config
-from deq_mpc_core.models.crazyflie import hover_thrust
 from deq_mpc_core.policy.interface import Command
 
 NO_COMMAND = Command(0.0, 0.0, 0.0, 0.0)
@@ -18,7 +20,7 @@ class SetpointKind(Enum):
     """What a setpoint asks for."""
 
     OFF = "off"
-    """Motors off; a later setpoint may start them again."""
+    """Motors off; a later setpoint may start them again. The vehicle stands on the ground, or has to fall."""
     FLY = "fly"
     """Follow the command."""
     EMERGENCY = "emergency"
@@ -27,11 +29,29 @@ class SetpointKind(Enum):
 
 @dataclass(frozen=True)
 class Setpoint:
-    """One setpoint. ``command`` counts for kind FLY alone; ``arm`` asks for armed motors."""
+    """One setpoint; all but ``kind`` and ``arm`` counts for kind FLY alone.
+
+    Attributes:
+        kind: what it asks for.
+        command: of now.
+        arm: asks for armed motors.
+        plan: the commands planned after it, the first ``spacing`` later; they are followed while no new setpoint comes.
+        spacing: between two of them [s].
+        hover: thrust that carries the weight [N]; None: the nominal one.
+        stamp: of the pose that it was computed from [s]; None: of none.
+    """
 
     kind: SetpointKind
     command: Command = NO_COMMAND
     arm: bool = False
+    plan: tuple[Command, ...] = ()
+    spacing: float = 0.0
+    hover: float | None = None
+    stamp: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.plan and not self.spacing > 0.0:
+            raise ValueError(f"the commands of a plan lie {self.spacing} s apart; give a positive spacing")
 
 
 @dataclass(frozen=True)
@@ -43,12 +63,14 @@ class VehicleStatus:
         voltage: of the battery, under the present load [V].
         age: time since the last report [s].
         fault: why it cannot fly (tumbled, locked, link lost), or "".
+        pos: (3,) where its own estimator believes it to be [m]; None if that is not reported.
     """
 
     armed: bool = False
     voltage: float = 0.0
     age: float = inf
     fault: str = ""
+    pos: NDArray[np.float64] | None = None
 
 
 OFF = Setpoint(SetpointKind.OFF)
@@ -60,19 +82,12 @@ class LinkConfig(Config):
     attempt_time: Second
     connect_time: Second
     retry_pause: Second
+    mute_time: Second
     send_period: Second
     hold_time: Second
     level_time: Second
     level_thrust: Number
+    extpose_rate: Hertz
     log_period: Second
     arm_period: Second
     emergency_repeats: int
-
-
-def due_setpoint(last: Setpoint, age: float, config: LinkConfig) -> Setpoint:
-    """What to send when the controller's last setpoint is ``age`` old [s]: it, or level and sinking, or motors off."""
-    if last.kind is not SetpointKind.FLY or age <= config.hold_time:
-        return last
-    if age <= config.hold_time + config.level_time:
-        return replace(last, command=NO_COMMAND._replace(thrust=config.level_thrust * hover_thrust()))
-    return OFF

@@ -1,0 +1,44 @@
+"""What is due at the vehicle when the controller's last setpoint is some time old. Pure: the link asks, and sends.
+
+    age <= hold_time                 the plan that the setpoint carries, interpolated; without one, its command
+    ... + level_time                 level, sinking
+    later                            motors off
+
+so that a control step may be late without a jolt, and a controller that died brings the vehicle down. The three follow
+each other and never go back; motors off and the emergency stop stay what they are, whatever their age.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isfinite
+
+from deq_mpc_controller.vehicle_io import NO_COMMAND, OFF, LinkConfig, Setpoint, SetpointKind
+from deq_mpc_core.models.crazyflie import hover_thrust
+from deq_mpc_core.policy.interface import Command
+
+
+def due_setpoint(last: Setpoint, age: float, config: LinkConfig) -> Setpoint:
+    """What to send when the last setpoint is ``age`` old [s]. A command that is not finite is never sent."""
+    if last.kind is not SetpointKind.FLY:
+        return last
+    if age <= config.hold_time:
+        command = planned_command(last, age)
+        if all(isfinite(value) for value in command):
+            return replace(last, command=command)
+    if age <= config.hold_time + config.level_time:
+        hover = hover_thrust() if last.hover is None else last.hover
+        return replace(last, command=NO_COMMAND._replace(thrust=config.level_thrust * hover))
+    return OFF
+
+
+def planned_command(setpoint: Setpoint, age: float) -> Command:
+    """The setpoint's command ``age`` [s] after it: linear between its planned ones, the last of them from there on."""
+    knots = (setpoint.command, *setpoint.plan)
+    if len(knots) == 1 or age <= 0.0:
+        return setpoint.command
+    place = min(age / setpoint.spacing, len(knots) - 1.0)
+    index = min(int(place), len(knots) - 2)
+    share = place - index
+    before, after = knots[index], knots[index + 1]
+    return Command(*((1.0 - share) * first + share * second for first, second in zip(before, after, strict=True)))
