@@ -17,10 +17,14 @@ Solve = Callable[[Data, SolverState], Array]
 
 COSINE, ERROR = 0.9999, 1e-3
 """What gradients have to reach: least cosine, largest relative norm of the difference."""
-STEPS = {"x_init": 5e-4, "x_ref": 4e-3, "u_ref": 4e-3, "q": 1e-2, "r": 1e-2}
+STEPS = {"x_init": 5e-4, "x_ref": 4e-3, "u_ref": 1e-3, "q": 1e-2, "r": 1e-2}
 """Steps of finite differences: a share of a weight, natural units of others; 0.0005 for bounds and spheres.
 
 A solve ends within the square root of the rounding error of L, some 1e-7: what moves the plan less has larger steps."""
+
+SECOND_ORDER = {1.0: 0.5, -1.0: -0.5}
+FOURTH_ORDER = {0.5: 4.0 / 3.0, -0.5: -4.0 / 3.0, 1.0: -1.0 / 6.0, -1.0: 1.0 / 6.0}
+"""Weights of a derivative by the points they are for, in steps."""
 
 
 def take_state(state: SolverState, which: NDArray[np.int64] | list[int]) -> SolverState:
@@ -40,17 +44,21 @@ def _steps(model: Model, data: Data, field: str) -> Array:
 def finite_differences(
     model: Model, solve: Solve, data: Data, state: SolverState, weight: Array, field: str, entries: NDArray[np.int64]
 ) -> Array:
-    """Gradients (B, E) of sum(weight * plan) by some entries of the flattened field: all solves in one batch."""
+    """Gradients (B, E) of sum(weight * plan) by some entries of the flattened field: all solves in one batch.
+
+    Central differences; for spheres of fourth order, since small ones bend more than those of second order can follow.
+    """
+    stencil = FOURTH_ORDER if field in ("centres", "radii") else SECOND_ORDER
     value, steps = flat(np.asarray(getattr(data, field))), flat(_steps(model, data, field))
-    batch, count = len(value), len(entries)
-    which = np.repeat(np.arange(batch), 2 * count)
-    varied = np.array(np.broadcast_to(value[:, None, None], (batch, count, 2, value.shape[1])))
-    varied[:, np.arange(count), 0, entries] += steps[:, entries]
-    varied[:, np.arange(count), 1, entries] -= steps[:, entries]
+    batch, count, points = len(value), len(entries), len(stencil)
+    which = np.repeat(np.arange(batch), points * count)
+    varied = np.array(np.broadcast_to(value[:, None, None], (batch, count, points, value.shape[1])))
+    for i, distance in enumerate(stencil):
+        varied[:, np.arange(count), i, entries] += distance * steps[:, entries]
     shape = np.asarray(getattr(data, field)).shape[1:]
     plans = solve(take(data, which)._replace(**{field: varied.reshape(-1, *shape)}), take_state(state, which))
-    loss = (plans * weight[which]).sum(axis=(1, 2)).reshape(batch, count, 2)
-    return (loss[..., 0] - loss[..., 1]) / (2.0 * steps[:, entries])
+    loss = (plans * weight[which]).sum(axis=(1, 2)).reshape(batch, count, points)
+    return loss @ np.array(list(stencil.values())) / steps[:, entries]
 
 
 def margins(model: Model, data: Data, solution: Solution) -> Array:

@@ -6,26 +6,25 @@ import numpy as np
 import pytest
 from solver_problems import MODELS, PROBLEMS, cost, take
 
+from deq_mpc_core.bench.check import SOFT, STIFF
 from deq_mpc_core.bench.peers.casadi_ocp import CasadiPeer
 from deq_mpc_core.bench.quality import violation
-from deq_mpc_core.solver import CpuEngine, SolverOptions, Status, cold_state
+from deq_mpc_core.solver import CpuEngine, Status, cold_state, several_starts, solve_from_several
 
 SAMPLES = 30
-TIGHT = SolverOptions(
-    al_iterations=100, newton_steps=8, penalty_init=100.0, penalty_growth=4.0, tolerance=1e-6, newton_tolerance=1e-8
-)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_reaches_the_optimum_that_ipopt_finds(name: str) -> None:
     model, data = MODELS[name], PROBLEMS[name](SAMPLES, seed=1)
-    start = cold_state(data, TIGHT.penalty_init)
+    start = cold_state(data, SOFT.penalty_init)
     ipopt = CasadiPeer(model, data, start.tau, "ipopt", 1e-9, compiled=False)
     found = [ipopt.solve(b) for b in range(SAMPLES)]
     solved = np.flatnonzero([f.success for f in found])
     assert len(solved) >= 0.95 * SAMPLES, "the random problems are feasible"
 
-    solution = CpuEngine(model, threads=1).solve(data, start, TIGHT)
+    engine = CpuEngine(model, threads=1)
+    solution = solve_from_several(engine, data, several_starts(model, data), (SOFT, STIFF))
 
     tau, expected = solution.state.tau[solved], np.stack([f.tau for f in found])[solved]
     data = take(data, solved)
