@@ -11,11 +11,11 @@ import socket
 import threading
 import time
 from types import TracebackType
+from typing import Protocol
 
 from deq_mpc_core.errors import UserError
-from deq_mpc_sim.crtp import SCAN, Packet, Port, decode, encode
+from deq_mpc_sim.crtp import SCAN, Packet, decode, encode
 from deq_mpc_sim.vehicle import Truth
-from deq_mpc_sim.virtual_crazyflie import VirtualCrazyflie
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 19850
 
@@ -24,10 +24,32 @@ _MAX_LAG = 0.5  # s: after a longer pause of this process the world continues fr
 _MAX_DATAGRAM = 64
 
 
+class Crazyflie(Protocol):
+    """What can stand behind a port: a ``VirtualCrazyflie``, or a ``FaultyCrazyflie``."""
+
+    @property
+    def t(self) -> float:
+        """Its time [s]."""
+
+    @property
+    def truth(self) -> Truth:
+        """What the vehicle really does."""
+
+    @property
+    def bits(self) -> int:
+        """The supervisor's state."""
+
+    def handle(self, packet: Packet) -> list[Packet]:
+        """Obey a packet; the replies."""
+
+    def advance(self, dt: float) -> list[Packet]:
+        """Let ``dt`` [s] pass; what it sends meanwhile."""
+
+
 class UdpServer:
     """A thread that owns the virtual Crazyflie and a socket."""
 
-    def __init__(self, crazyflie: VirtualCrazyflie, port: int = DEFAULT_PORT, host: str = DEFAULT_HOST) -> None:
+    def __init__(self, crazyflie: Crazyflie, port: int = DEFAULT_PORT, host: str = DEFAULT_HOST) -> None:
         """Bind the port; the clock starts with ``start``.
 
         Args:
@@ -105,16 +127,14 @@ class UdpServer:
             datagram, peer = self._socket.recvfrom(_MAX_DATAGRAM)
         except TimeoutError:
             return
-        if datagram == SCAN:
-            self._socket.sendto(encode(Packet(Port.LINK, 0, b"")), peer)
-            return
         packet = decode(datagram)
         if packet is None:
             return
-        self._peer = peer
+        if datagram != SCAN or self._peer is None:  # who scans takes nobody's place
+            self._peer = peer
         with self._lock:
             replies = self._crazyflie.handle(packet)
-        self._send(replies)
+        self._send(replies, peer)
 
     def _advance(self) -> None:
         """Bring the vehicle to the present and send what it logged on the way."""
@@ -127,12 +147,12 @@ class UdpServer:
             return
         with self._lock:
             stream = self._crazyflie.advance(lag)
-        self._send(stream)
-
-    def _send(self, packets: list[Packet]) -> None:
         if self._peer is not None:
-            for packet in packets:
-                self._socket.sendto(encode(packet), self._peer)
+            self._send(stream, self._peer)
+
+    def _send(self, packets: list[Packet], peer: tuple[str, int]) -> None:
+        for packet in packets:
+            self._socket.sendto(encode(packet), peer)
 
 
 def _bind(host: str, port: int) -> socket.socket:

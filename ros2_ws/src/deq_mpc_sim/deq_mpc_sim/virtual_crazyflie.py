@@ -58,6 +58,8 @@ class VirtualCrazyflie:
         self._vehicle = vehicle
         self._auto_arm = auto_arm
         self._force = force
+        self.push = np.zeros(3)
+        """(3,) a steady external force beside ``force`` [N]."""
         self._toc = toc
         self._stored_parameters: dict[str, bytes] = {}
         self._ignored: set[str] = set()
@@ -111,7 +113,7 @@ class VirtualCrazyflie:
         end = self.t + dt
         while self.t < end - 1e-9:
             setpoint = self._autopilot.decide(self.t)
-            force = np.zeros(3) if self._force is None else self._force(self.t)
+            force = self.push if self._force is None else self.push + self._force(self.t)
             before = self.t
             self._vehicle.step_setpoint(min(_TICK, end - self.t), setpoint, force)
             if self.t == before:
