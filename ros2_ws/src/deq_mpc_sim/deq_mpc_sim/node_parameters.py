@@ -7,6 +7,7 @@ from typing import get_args
 from deq_mpc_controller.node_parameters import Parameter
 from deq_mpc_sim.parameters import plant_config, world_config
 from deq_mpc_sim.scenes import Kind, Motion
+from deq_mpc_sim.toc import TocSize
 
 _MOCAP = world_config().mocap
 
@@ -34,6 +35,8 @@ WORLD_NODE = (
     *_SCENE,
     _VIRTUAL_SCENE,
     Parameter("battery", plant_config().battery.capacity, "capacity of the battery [A s]", low=1.0),
+    Parameter("toc", "small", "log variables and parameters of the Crazyflie", choices=get_args(TocSize)),
+    Parameter("faults", "", "faults of the Crazyflie, as --fault of deq-mpc virtual-crazyflie, separated by blanks"),
     Parameter("disturb", True, "whether the vehicle differs from the nominal one and meets gusts"),
     Parameter("mocap_rate", _MOCAP.rate, "frames a second [Hz]", low=10.0, high=500.0),
     Parameter("position_noise", _MOCAP.position_noise, "standard deviation [m]", low=0.0, high=1.0),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from zlib import crc32
 
 from pydantic import Field
 
 from deq_mpc_core.config import Config, load_config
+from deq_mpc_core.errors import UserError
 from deq_mpc_sim.crtp import MAX_DATA
 
 TocSize = Literal["small", "full"]
@@ -23,6 +24,18 @@ CHARACTERS: dict[Kind, str] = {"u8": "B", "u16": "H", "u32": "I", "i8": "b", "i1
 
 _GET_ITEM, _GET_INFO = 2, 3
 _ITEM_HEADER = 4  # command, index, type
+
+
+def toc_size(text: str) -> TocSize:
+    """The size that ``text`` names.
+
+    Raises:
+        UserError: if there is none of that name.
+    """
+    for size in get_args(TocSize):
+        if text == size:
+            return size
+    raise UserError(f"{text!r} is no size of a table of contents; choose {' or '.join(get_args(TocSize))}")
 
 
 class SmallConfig(Config):

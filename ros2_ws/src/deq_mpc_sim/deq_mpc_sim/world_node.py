@@ -24,6 +24,8 @@ from deq_mpc_controller.ros_messages import LATEST, STATES
 from deq_mpc_controller.ros_node import Interrupts, declare_parameters, low_latency_executor, run_node, spin_until
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.rotations import rotate
+from deq_mpc_sim.faults import parse_faults
+from deq_mpc_sim.faulty_crazyflie import FaultyCrazyflie
 from deq_mpc_sim.gusts import first_gust, next_gust
 from deq_mpc_sim.mocap import Mocap, MocapPose
 from deq_mpc_sim.node_parameters import WORLD_NODE
@@ -57,7 +59,9 @@ class WorldNode(Node):
         vehicle.reset(np.array([x, y, 0.0]), float(vehicle_rng.uniform(-HEADING, HEADING)))
         gusts = _Gusts(gust_rng) if value["disturb"] else None
         host, port = parse_uri(value["uri"])
-        self.server = UdpServer(VirtualCrazyflie(vehicle, force=gusts), port, host)
+        crazyflie = VirtualCrazyflie(vehicle, force=gusts, toc=value["toc"])
+        faults = parse_faults(value["faults"].split())
+        self.server = UdpServer(FaultyCrazyflie(crazyflie, faults, value["seed"]) if faults else crazyflie, port, host)
         self.period = 1.0 / value["mocap_rate"]
         self._offset = value["delay"] % self.period
         noise = ("position_noise", "rotation_noise", "delay", "dropout_rate", "dropout_duration")
