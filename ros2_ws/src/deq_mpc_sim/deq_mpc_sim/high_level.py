@@ -16,14 +16,14 @@ import numpy as np
 from deq_mpc_sim.crtp import Status
 from deq_mpc_sim.parameter_store import ParameterStore
 from deq_mpc_sim.planner import Planner
-from deq_mpc_sim.polynomial import Trajectory, read_compressed, read_pieces
+from deq_mpc_sim.polynomial import LONGEST, SHORTEST, Trajectory, read_compressed, read_pieces
 
 MEMORY_SIZE = 4096
 TRAJECTORIES = 31  # that can be defined at a time
 _REFUSED = 1  # the planner's answer to a take-off in flight or a second landing
 _IN_MEMORY, _PLAIN, _COMPRESSED = 1, 0, 1  # location and types of a trajectory
 _ARGUMENT_LIMIT = 1e6  # m, s, rad: far beyond what fits a room, and no power of it overflows
-_DURATION_MIN = 1e-3  # s: a spiral's
+_SCALES = (1e-3, 1e3)  # smallest and largest stretching of a trajectory
 
 
 class _Description(NamedTuple):
@@ -111,7 +111,7 @@ class HighLevelCommander:
 
     def _spiral(self, t: float, sideways: int, clockwise: int, angle: float, *others: float) -> Status:
         first, last, ascent, duration = others
-        if duration < _DURATION_MIN:
+        if not SHORTEST <= duration <= LONGEST:
             return Status.INVALID
         radii = (max(first, 0.0), max(last, 0.0))
         self.planner.spiral(angle, radii, ascent, duration, bool(sideways), bool(clockwise), t)
@@ -122,8 +122,10 @@ class HighLevelCommander:
         if described is None:
             return Status.OK  # as the firmware answers
         compressed = described.kind == _COMPRESSED
-        if scale <= 0.0 or (compressed and (scale != 1.0 or backwards)):
+        if compressed and (scale != 1.0 or backwards):
             return Status.NOT_A_COMMAND
+        if not _SCALES[0] <= scale <= _SCALES[1]:
+            return Status.INVALID
         memory = bytes(self.memory)
         if compressed:
             pieces = read_compressed(memory, described.offset)

@@ -135,9 +135,10 @@ def _convert(stored: str, sent: str, value: float) -> bytes:
     """
     if stored != "f":
         value = int.from_bytes(_integer(stored, value), "little", signed=stored.islower())
-    if sent == "f":
-        return np.float32(value).tobytes()
-    return np.float16(value).tobytes() if sent == "e" else _integer(sent, value)
+    if sent not in "ef":
+        return _integer(sent, value)
+    with np.errstate(over="ignore"):
+        return (np.float32(value) if sent == "f" else np.float16(value)).tobytes()
 
 
 def _integer(kind: str, value: float) -> bytes:

@@ -15,6 +15,9 @@ from deq_mpc_sim.targets import STOP, Mode, Target
 Array = NDArray[np.float64]
 
 
+_ABSURD = 1e9  # m, rad, and per s and s^2: nobody means to fly there
+
+
 class Phase(IntEnum):
     """What the planner is doing: nothing (motors off), flying or hovering, landing."""
 
@@ -49,11 +52,15 @@ class Planner:
         self._knot = Knot(np.array([*motion.pos, motion.yaw]), np.array([*motion.vel, 0.0]), np.zeros(4))
 
     def target(self, t: float, motion: Motion) -> Target:
-        """The setpoint at ``t``."""
+        """The setpoint at ``t``; a trajectory that leads nowhere on earth is forgotten."""
         if self.phase is Phase.IDLE or self._path is None:
             self.tell(motion)
             return STOP
-        self._knot = self._path.at(t)
+        knot = self._path.at(t)
+        if max(np.abs(part).max() for part in knot) > _ABSURD:
+            self.stop()
+            return STOP
+        self._knot = knot
         if self.phase is Phase.LANDING and self.done(t):
             self.phase = Phase.IDLE
         x, y, z, yaw = (float(value) for value in self._knot.value)
@@ -77,7 +84,7 @@ class Planner:
 
     def go_to(self, aim: Array, relative: bool, linear: bool, duration: float, t: float) -> None:
         """To ``aim`` (4,), x y z yaw: smoothly from the present motion to rest, or ``linear`` at constant speed."""
-        start = self._knot if self.phase is Phase.IDLE or self._path is None else self._path.at(t)
+        start = self._knot
         end = aim + start.value if relative else aim.copy()
         end[3] = start.value[3] + shorter_turn(start.value[3], end[3])
         if linear and duration > 0.0:

@@ -22,6 +22,8 @@ _PIECE = struct.Struct("<33f")  # 8 coefficients each of x, y, z, yaw; duration 
 _START = struct.Struct("<4h")
 _CONTROL_POINTS = (0, 1, 3, 7)  # beside the first, by storage type
 _STEPS = np.array([1e-3, 1e-3, 1e-3, np.pi / 1800.0])  # of compressed coordinates: mm and tenths of a degree
+SHORTEST, LONGEST = 1e-3, 1e4  # s: of what is planned or uploaded
+_COEFFICIENT_LIMIT = 1e12  # with it and the longest duration no power overflows
 _END_CONDITIONS = np.array([[1, 1, 1, 1], [4, 5, 6, 7], [12, 20, 30, 42], [24, 60, 120, 210]], dtype=np.float64)
 """Value and first three derivatives at s = 1 of s^4 .. s^7."""
 
@@ -55,8 +57,9 @@ def at_rest(value: Array) -> Knot:
 
 
 def plan(start: Knot, end: Knot, duration: float) -> Piece:
-    """The piece from ``start`` to ``end``; with no time to do it in, it is there at once."""
-    if duration <= 0.0:
+    """The piece from ``start`` to ``end`` in at most ``LONGEST``; with no time to do it in, it is there at once."""
+    duration = min(duration, LONGEST)
+    if duration < SHORTEST:
         return Piece(np.column_stack([end.value, np.zeros((4, _ORDER - 1))]), 0.0)
     # In s = t / duration, where derivatives scale with the duration.
     c0, c1, c2 = start.value, duration * start.rate, 0.5 * duration**2 * start.acceleration
@@ -74,11 +77,11 @@ def plan(start: Knot, end: Knot, duration: float) -> Piece:
 
 
 def read_pieces(memory: bytes, offset: int, count: int) -> list[Piece]:
-    """``count`` uncompressed pieces at ``offset``; empty if they are not all there or not finite."""
+    """``count`` uncompressed pieces at ``offset``; empty if they are not all there, or absurd."""
     if count <= 0 or offset + count * _PIECE.size > len(memory):
         return []
     rows = np.array([_PIECE.unpack_from(memory, offset + i * _PIECE.size) for i in range(count)])
-    sound = np.all(np.isfinite(rows)) and np.all(rows[:, -1] >= 0.0)
+    sound = np.all(np.abs(rows) < _COEFFICIENT_LIMIT) and np.all((rows[:, -1] >= 0.0) & (rows[:, -1] <= LONGEST))
     return [Piece(row[:-1].reshape(4, _ORDER), float(row[-1])) for row in rows] if sound else []
 
 

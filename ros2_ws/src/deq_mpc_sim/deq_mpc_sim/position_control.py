@@ -119,7 +119,8 @@ class PositionController:
     def _pi(self, level: int, gains: Array, error: Array, limits: Array) -> Array:
         integral = np.clip(self._integrals[level] + PERIOD * error, -_INTEGRAL_MAX, _INTEGRAL_MAX)
         self._integrals[level] = integral
-        return np.clip(gains[:, 0] * error + gains[:, 1] * integral, -limits, limits)
+        with np.errstate(invalid="ignore"):  # gains are parameters: anybody may have set them to infinity
+            return np.clip(gains[:, 0] * error + gains[:, 1] * integral, -limits, limits)
 
 
 def _in_heading(vector: Array, yaw: float) -> Array:
