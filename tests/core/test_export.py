@@ -17,13 +17,13 @@ from safetensors.numpy import load_file, save_file
 from deq_mpc_core.checkpoint import load_checkpoint, read_safetensors
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.policy import artefact, check_policy, export, load_policy
-from deq_mpc_core.policy.compiled import crazyflie_slot
 from deq_mpc_core.policy.export import export_policy
 from deq_mpc_core.policy.flight_policy import DeqMpcPolicy
 from deq_mpc_core.policy.printed import check_printed
 from deq_mpc_core.policy.program import make_program, read_flight_checkpoint
 from deq_mpc_core.policy.rollout import roll_out
 from deq_mpc_core.policy.verification import compare, training_policy
+from deq_mpc_core.solver.generate import shipped_slot
 from deq_mpc_core.solver.solution import Status
 
 
@@ -181,7 +181,7 @@ def test_contents_that_contradict_each_other(exported: Path, tmp_path: Path) -> 
 
 
 def test_what_no_printer_prints_is_not_run(exported: Path, tmp_path: Path) -> None:
-    slot = crazyflie_slot()
+    slot = shipped_slot("crazyflie")
     check_printed(slot)
     marker = tmp_path / "ran"
     evil = f"open({str(marker)!r}, 'w')"

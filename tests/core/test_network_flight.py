@@ -22,10 +22,11 @@ from deq_mpc_core.networks.packing import pack, packed_size, unpack
 from deq_mpc_core.networks.refiner import Context
 from deq_mpc_core.networks.shapes import check_weights, parameter_shapes
 from deq_mpc_core.networks.waypoints import WaypointNetwork
-from deq_mpc_core.policy.compiled import crazyflie_slot, load_step
+from deq_mpc_core.policy.compiled import load_step
 from deq_mpc_core.policy.config import PolicyConfig, load_policy_config
 from deq_mpc_core.policy.flight_policy import kernel_settings
 from deq_mpc_core.policy.flight_step import Seen
+from deq_mpc_core.solver.generate import shipped_slot
 
 Array = NDArray[np.float64]
 FENCE = np.array([[-2.0, -2.0, 0.3], [2.0, 2.0, 1.8]])
@@ -57,7 +58,7 @@ class Flight:
         self.settings = kernel_settings(policy, WEIGHT)
         self.packed = pack(WeightReader(weights).network(config))
         self.weights = unpack(self.packed, self.settings.sizes)
-        self._rays, self._kernels = scan_rays(config.features), load_step(crazyflie_slot())
+        self._rays, self._kernels = scan_rays(config.features), load_step(shipped_slot("crazyflie"))
 
     def _seen(self, x: Array, goal: Array, obstacles: Array) -> Seen:
         return Seen(x, goal, obstacles, FENCE, np.zeros(13), WEIGHT)

@@ -23,10 +23,11 @@ from deq_mpc_core.errors import UserError
 from deq_mpc_core.models.crazyflie import nominal_params
 from deq_mpc_core.networks.packing import packed_size
 from deq_mpc_core.outputs import write_file
-from deq_mpc_core.policy.compiled import is_own_slot, kernel_digest
+from deq_mpc_core.policy.compiled import kernel_digest
 from deq_mpc_core.policy.config import PolicyConfig
 from deq_mpc_core.policy.printed import check_printed
 from deq_mpc_core.policy.program import TASK, FlightProgram
+from deq_mpc_core.solver.generate import is_shipped_slot
 
 VERSION = 1
 _KEYS = ("artefact_version", "task", "config", "slot", "kernels", "digest")
@@ -84,7 +85,7 @@ def load_artefact(path: Path) -> FlightProgram:
         raise UserError(f"{path}: was exported for other solver kernels than the installed ones; export it again")
     try:
         config = parse_config(json.loads(metadata["config"]), PolicyConfig, str(path))
-        if not is_own_slot(metadata["slot"]):
+        if not is_shipped_slot(TASK, metadata["slot"]):
             check_printed(metadata["slot"])
         return _program(config, metadata["slot"], tensors)
     except (ValueError, KeyError) as error:

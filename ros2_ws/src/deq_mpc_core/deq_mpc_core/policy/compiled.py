@@ -6,16 +6,12 @@ code, so that numba's disk cache beside it, which looks at no file but the funct
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from deq_mpc_core.outputs import write_file
-from deq_mpc_core.solver.generate import cache_dir, kernel_sources, load_package, load_printed, print_slot
+from deq_mpc_core.solver.generate import digest, kernel_sources, load_package, load_printed, printer_sources
 
 _ROOT = Path(__file__).parents[1]
 _TEMPLATE = "policy/flight_step.py"
@@ -28,50 +24,18 @@ _INCLUDED = (
     "solver/arrays.py",
 )
 """Modules whose code or constants the step is compiled with, besides the solver's kernels."""
-_PRINTERS = ("models/model.py", "models/printing.py", "solver/unrolled.py", "solver/generate.py")
-"""Modules that decide how a model is printed."""
-_MODEL, _MODEL_SOURCE = "crazyflie", "models/crazyflie.py"
+_MODEL = "crazyflie"
 
 
 def _read(name: str) -> str:
     return (_ROOT / name).read_text(encoding="utf-8")
 
 
-def _digest(texts: Iterable[str]) -> str:
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
-
-
 @cache
 def kernel_digest() -> str:
     """Names the solver's kernels and the form in which they want a model printed."""
     kernels = kernel_sources()
-    return _digest([*(kernels[name] for name in sorted(kernels)), *map(_read, _PRINTERS)])
-
-
-def _kept_slot() -> Path:
-    """Where this installation keeps the printed model."""
-    made_of = _digest([*map(_read, (*_PRINTERS, _MODEL_SOURCE)), version("sympy")])
-    return cache_dir() / f"{_MODEL}_slot_{made_of[:16]}.py"
-
-
-def is_own_slot(slot: str) -> bool:
-    """Whether this installation has printed the very same model."""
-    kept = _kept_slot()
-    return kept.is_file() and kept.read_text(encoding="utf-8") == slot
-
-
-@cache
-def crazyflie_slot() -> str:
-    """Printed source of the model, see ``solver.generate.print_slot``; kept on disk, as printing takes two seconds."""
-    kept = _kept_slot()
-    if kept.is_file():
-        return kept.read_text(encoding="utf-8")
-    from deq_mpc_core.models.crazyflie import crazyflie_model
-
-    slot = print_slot(crazyflie_model())
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_file(kept, slot.encode())
-    return slot
+    return digest([*(kernels[name] for name in sorted(kernels)), *printer_sources()])
 
 
 @cache

@@ -16,8 +16,8 @@ from deq_mpc_core.models.crazyflie import nominal_params
 from deq_mpc_core.networks.flight_weights import WeightReader
 from deq_mpc_core.networks.packing import pack
 from deq_mpc_core.networks.shapes import check_weights, parameter_shapes
-from deq_mpc_core.policy.compiled import crazyflie_slot
 from deq_mpc_core.policy.config import PolicyConfig
+from deq_mpc_core.solver.generate import shipped_slot
 
 TASK = "crazyflie"
 """Of checkpoints and artefacts of this policy; also the name of its model."""
@@ -41,7 +41,7 @@ class FlightProgram:
 def make_program(config: PolicyConfig, weights: Mapping[str, NDArray[np.float32]]) -> FlightProgram:
     """From the torch network's parameters by name, which must fit the configuration."""
     network = pack(WeightReader(weights).network(config.network))
-    return FlightProgram(config, nominal_params(), crazyflie_slot(), network)
+    return FlightProgram(config, nominal_params(), shipped_slot(TASK), network)
 
 
 def read_flight_checkpoint(path: Path | None = None) -> tuple[PolicyConfig, dict[str, NDArray[np.float32]]]:

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deq_mpc_core.models.crazyflie import NU, NX, POS, THRUST, hover_thrust, nominal_params
-from deq_mpc_core.policy.compiled import crazyflie_slot
 from deq_mpc_core.policy.interface import Array, Command, Observation, Policy, PolicyState
-from deq_mpc_core.solver.generate import load_printed
+from deq_mpc_core.solver.generate import load_shipped_kernels
 
 PERIOD = 0.01
 """Between two steps [s]."""
@@ -51,7 +50,7 @@ class _Plant:
     """The model over one period."""
 
     def __init__(self) -> None:
-        self._rk4 = load_printed("crazyflie", crazyflie_slot()).rk4.rk4
+        self._rk4 = load_shipped_kernels("crazyflie").rk4.rk4
         self._params, self._work = nominal_params(), np.empty((5, NX))
 
     def advance(self, x: Array, command: Command) -> Array:

@@ -1,7 +1,8 @@
 """Make the numba kernels of a model: the folder ``kernels`` with ``slot.py`` replaced by the printed model.
 
 The copy lives in a cache folder named by the hash of everything in it, so that numba's disk cache beside it is never
-stale and never shared between models. ``DEQ_MPC_CACHE`` moves the cache (default: the user's cache directory).
+stale and never shared between models. Printed models are kept there too, named by the hash of what they were printed
+from. ``DEQ_MPC_CACHE`` moves the cache (default: the user's cache directory).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import importlib.util
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -22,13 +24,18 @@ import numba
 import numpy as np
 from platformdirs import user_cache_dir
 
+from deq_mpc_core.outputs import write_file
+
 if TYPE_CHECKING:
     from deq_mpc_core.models.model import Model
 
+_ROOT = Path(__file__).parents[1]
 _KERNELS = Path(__file__).parent / "kernels"
 _SLOT = "slot.py"
 _INCLUDED = ("arrays.py", "globalisation.py")
 """Modules that the kernels import constants and types from."""
+_PRINTERS = ("models/model.py", "models/printing.py", "solver/unrolled.py", "solver/generate.py")
+"""Modules that decide how a model is printed."""
 _FASTMATH = ("arcp", "contract", "nsz", "reassoc")  # not nnan, ninf: failures are found by looking for NaN
 
 
@@ -37,8 +44,19 @@ def cache_dir() -> Path:
     return Path(os.environ.get("DEQ_MPC_CACHE") or user_cache_dir("deq_mpc"))
 
 
+def digest(texts: Iterable[str]) -> str:
+    """Names some texts, in their order."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+@cache
+def printer_sources() -> tuple[str, ...]:
+    """Text of the modules that decide how a model is printed."""
+    return tuple((_ROOT / name).read_text(encoding="utf-8") for name in _PRINTERS)
+
+
 def print_slot(model: Model) -> str:
-    """Source of ``slot.py`` for a model. Takes a second and SymPy; an exported policy carries it."""
+    """Source of ``slot.py`` for a model. Takes up to a second and a half; see `model_slot`."""
     from deq_mpc_core.models.printing import print_numba
     from deq_mpc_core.solver.unrolled import print_stage
 
@@ -46,6 +64,49 @@ def print_slot(model: Model) -> str:
         f'"""Printed from the model {model.name}; do not edit."""\n\nimport math\n\nfrom numba import njit\n\n'
         f"FASTMATH = set({_FASTMATH!r})\n{print_numba(model)}\n{print_stage(model)}"
     )
+
+
+def _slot_path(name: str, equations: Iterable[str]) -> Path:
+    """Where the model of these equations, as text, is kept printed."""
+    return cache_dir() / f"{name}_slot_{digest([*equations, *printer_sources(), version('sympy')])[:16]}.py"
+
+
+def _keep_slot(path: Path, make: Callable[[], str]) -> str:
+    """The slot at the path, which is made if there is none yet; processes that make it at once write the same."""
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    slot = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, slot.encode())
+    return slot
+
+
+def model_slot(model: Model) -> str:
+    """`print_slot`, kept on disk by the model's equations."""
+    from sympy import srepr
+
+    equations = srepr((model.x, model.u, model.p, model.xdot))
+    constants = repr((model.name, model.x_scale, model.u_scale, model.position))
+    return _keep_slot(_slot_path(model.name, (equations, constants)), lambda: print_slot(model))
+
+
+def _shipped_path(name: str) -> Path:
+    """By the text of all the shipped models, which is there before SymPy is."""
+    return _slot_path(name, (path.read_text(encoding="utf-8") for path in sorted((_ROOT / "models").glob("*.py"))))
+
+
+@cache
+def shipped_slot(name: str) -> str:
+    """`model_slot` of a shipped model; once printed, it comes without SymPy. An exported policy carries it."""
+    from deq_mpc_core.models import MODELS
+
+    return _keep_slot(_shipped_path(name), lambda: model_slot(MODELS[name]()))
+
+
+def is_shipped_slot(name: str, slot: str) -> bool:
+    """Whether this installation has printed the very same text for a shipped model."""
+    path = _shipped_path(name)
+    return path.is_file() and path.read_text(encoding="utf-8") == slot
 
 
 def _write_package(sources: Mapping[str, str], folder: Path) -> None:
@@ -72,8 +133,8 @@ def load_package(name: str, sources: Mapping[str, str], context: Iterable[str] =
         context: text of other modules that end up in the machine code: with the sources, it names the cache folder.
     """
     versions = f"{numba.__version__} {np.__version__} {sys.version}"
-    everything = "\0".join([*sorted(sources), *(sources[key] for key in sorted(sources)), *context, versions])
-    name = f"{name}_{hashlib.sha256(everything.encode()).hexdigest()[:16]}"
+    everything = [*sorted(sources), *(sources[key] for key in sorted(sources)), *context, versions]
+    name = f"{name}_{digest(everything)[:16]}"
     package = f"deq_mpc_kernels_{name}"
     if package in sys.modules:
         return sys.modules[package]
@@ -115,4 +176,9 @@ def load_printed(name: str, slot: str) -> ModuleType:
 @cache
 def load_kernels(model: Model) -> ModuleType:
     """Import the kernels of a model."""
-    return load_printed(model.name, print_slot(model))
+    return load_printed(model.name, model_slot(model))
+
+
+def load_shipped_kernels(name: str) -> ModuleType:
+    """`load_kernels` of a shipped model, without SymPy once it has been printed."""
+    return load_printed(name, shipped_slot(name))
