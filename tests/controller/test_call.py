@@ -72,7 +72,11 @@ def test_a_refusal_is_said(controller: FakeController) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("fry",), "the controller knows no 'fry'; ask for one of arm, disarm, takeoff, land, emergency"),
+        (
+            ("fry",),
+            "the controller knows no 'fry'; "
+            "ask for one of arm, disarm, takeoff, notify_setpoints_stop, land, emergency",
+        ),
         (("land", "--timeout", "0.1"), "nobody offers /cf/land; start the controller, or name its robot with --robot"),
     ],
 )

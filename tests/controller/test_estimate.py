@@ -27,7 +27,7 @@ def track_circle(t: float, truth: Truth) -> Command:
     return Command(float(roll), float(pitch), -float(truth.rpy[2]), float(np.clip(0.0318 * acc[2], 0.1, 0.43)))
 
 
-def fly(seconds: float, seed: int = 0, delay: int = 1) -> list[tuple[Truth, Estimate]]:
+def fly(seconds: float, seed: int = 0, delay: int = 1, attitude_until: float = np.inf) -> list[tuple[Truth, Estimate]]:
     """Fly the circle with noisy poses that arrive ``delay`` periods late; truth and estimate at every control step."""
     rng = np.random.default_rng(seed)
     vehicle = Vehicle(perturb(plant_config().parameters(), world_config().disturbances, rng))
@@ -38,6 +38,8 @@ def fly(seconds: float, seed: int = 0, delay: int = 1) -> list[tuple[Truth, Esti
     for step in range(int(seconds / PERIOD)):
         t, truth = step * PERIOD, vehicle.truth
         noisy = quat_from_rpy(truth.rpy + rng.normal(0.0, CONFIG.angle_noise, 3))
+        if t > attitude_until:
+            noisy = np.full(4, np.nan)
         poses.append((t, truth.pos + rng.normal(0.0, CONFIG.position_noise, 3), noisy))
         if step >= delay:
             assert estimator.add_pose(*poses[step - delay], received=t) is Gate.ACCEPTED
@@ -82,7 +84,7 @@ def test_disturbance_explains_a_wrong_thrust_map() -> None:
     estimator.grounded = False
     for step in range(300):
         t = step * PERIOD
-        estimator.add_pose(t, [0.0, 0.0, 1.0], LEVEL, t)
+        estimator.add_pose(t, [0.0, 0.0, 1.0 + 1e-6 * (step % 2)], LEVEL, t)
         estimator.add_command(t, HOVER._replace(thrust=0.9 * HOVER.thrust))
     estimate = estimator.estimate(t)
     assert estimate is not None
@@ -142,7 +144,11 @@ def test_yaw_is_continuous_inside_and_wrapped_outside() -> None:
     [
         (0.02, [0.001, 0.0, 0.0], LEVEL, Gate.ACCEPTED),
         (0.02, [np.nan, 0.0, 0.0], LEVEL, Gate.NOT_FINITE),
-        (0.02, [0.0, 0.0, 0.0], np.full(4, np.nan), Gate.NOT_FINITE),
+        (0.02, [0.0, 0.0, 0.0], np.full(4, np.nan), Gate.ACCEPTED),
+        (0.02, [0.0, 0.0, 0.0], [np.nan, 0.0, 0.0, 1.0], Gate.NOT_FINITE),
+        (0.02, [0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1e200], Gate.NOT_FINITE),
+        (0.02, [0.0, 0.0, 0.0], [0.0, 0.0, 0.0, np.inf], Gate.NOT_FINITE),
+        (0.02, [1e300, 0.0, 0.0], LEVEL, Gate.NOT_FINITE),
         (0.02, [0.0, 0.0, 0.0], np.zeros(4), Gate.NOT_FINITE),
         (np.nan, [0.0, 0.0, 0.0], LEVEL, Gate.NOT_FINITE),
         (0.01, [0.0, 0.0, 0.0], LEVEL, Gate.OUT_OF_ORDER),
@@ -164,6 +170,38 @@ def test_gates(stamp: float, pos: list[float], quat: NDArray[np.float64], gate: 
         assert before is not None
         assert after is not None
         np.testing.assert_array_equal(before.x, after.x)
+
+
+def test_a_pose_that_does_not_change_in_the_air_is_no_measurement() -> None:
+    """What a motion capture that lost the vehicle may repeat; a vehicle on the ground may really stand still."""
+    estimator, pose = Estimator(CONFIG), ([0.5, 0.0, 1.0], LEVEL)
+    assert [estimator.add_pose(t, *pose, t) for t in (0.0, 0.01, 0.02)] == [Gate.ACCEPTED] * 3
+    estimator.grounded = False
+    assert estimator.add_pose(0.03, *pose, 0.03) is Gate.FROZEN
+    assert estimator.add_pose(0.04, [0.5, 0.0, 1.0 + 1e-6], LEVEL, 0.04) is Gate.ACCEPTED
+
+
+def test_without_attitude_the_position_still_counts_and_the_attitude_is_predicted() -> None:
+    history = fly(3.0, attitude_until=2.5)
+    estimate = history[-1][1]
+    assert estimate.age < 0.05
+    assert estimate.attitude_age == pytest.approx(0.5, abs=0.03)
+    error = rms([estimate.x - truth.x for truth, estimate in history[-40:]])
+    assert error[cf.POS].max() < 0.01
+    assert error[cf.RPY].max() < np.radians(4.0)
+
+
+def test_the_first_pose_must_have_an_attitude() -> None:
+    estimator = Estimator(CONFIG)
+    assert estimator.add_pose(0.0, np.zeros(3), np.full(4, np.nan), 0.0) is Gate.NO_ATTITUDE
+    assert estimator.estimate(0.0) is None
+
+
+@pytest.mark.parametrize("delay", range(5))
+def test_a_delay_of_up_to_40_ms_is_compensated(delay: int) -> None:
+    error = rms([estimate.x - truth.x for truth, estimate in fly(4.0, delay=delay)[150:]])
+    assert error[cf.POS].max() < 0.001 + 0.0003 * (1 + delay)
+    assert error[cf.VEL].max() < 0.03 + 0.004 * delay
 
 
 def test_a_jump_that_stays_is_never_followed_in_the_air_but_reset_starts_anew() -> None:

@@ -12,12 +12,14 @@ from deq_mpc_controller.flight import (
     IN_FLIGHT,
     FlightInputs,
     FlightState,
+    Manoeuvre,
     Mode,
     Request,
     Source,
     advance,
     in_the_air,
     reference,
+    refusal,
 )
 from deq_mpc_controller.safety import Action
 from deq_mpc_controller.settings import controller_config
@@ -95,6 +97,61 @@ def test_a_flight_on_request() -> None:
     assert state.mode is Mode.LAND
 
 
+def test_a_flight_that_is_told_to_hold_hovers_there_until_it_gets_a_goal() -> None:
+    moving = at(1.0, START, vel=np.array([1.0, 0.0, 0.0]), requests=frozenset({Request.HOLD}))
+    state = run(flying(), moving)
+    held = reference(state, 1.1, GOAL, CONFIG)
+    assert held.source is Source.HOVER
+    np.testing.assert_allclose(held.goal, START + np.array([0.4, 0.0, 0.0]))
+    state = run(state, at(2.0, START, requests=frozenset({Request.GO_TO})))
+    assert reference(state, 2.1, GOAL, CONFIG).source is Source.POLICY
+
+
+def test_a_take_off_to_a_height_in_a_time() -> None:
+    armed = replace(FlightState(), mode=Mode.ARMED)
+    wish = Manoeuvre(height=0.62, duration=3.0)
+    state = run(armed, at(0.0, GROUND, start=START, requests=frozenset({Request.TAKEOFF}), manoeuvre=wish))
+    np.testing.assert_allclose(state.anchor, [*GROUND[:2], 0.62])
+    assert state.speed == pytest.approx(0.2)
+    state = run(replace(state, airborne=True), at(CONFIG.takeoff_time + 1.0, raised(0.3)))
+    assert state.mode is Mode.TAKEOFF  # it was asked to take 2 s longer than it would
+    assert run(state, at(CONFIG.takeoff_time + 2.1, raised(0.3))).mode is Mode.LAND
+
+
+@pytest.mark.parametrize(("duration", "speed"), [(0.0, 0.4), (0.1, 0.4), (np.nan, 0.4), (5.9, 0.2), (np.inf, 0.1)])
+def test_a_landing_takes_its_time_if_it_was_asked_for(duration: float, speed: float) -> None:
+    wish = {"requests": frozenset({Request.LAND}), "manoeuvre": Manoeuvre(duration=duration)}
+    state = run(flying(), at(1.0, raised(1.18 - GROUND[2]), **wish))
+    assert state.speed == pytest.approx(speed)
+    hurried = run(flying(), at(1.0, START, action=Action.LAND, **wish))
+    assert hurried.speed == CONFIG.land_speed
+
+
+@pytest.mark.parametrize("height", [-1.0, 0.05])
+def test_no_hover_so_low_that_it_touches_the_ground(height: float) -> None:
+    armed = replace(FlightState(), mode=Mode.ARMED)
+    wish = {"requests": frozenset({Request.TAKEOFF}), "manoeuvre": Manoeuvre(height=height)}
+    state = run(armed, at(0.0, GROUND, **wish))
+    assert state.anchor is not None
+    assert state.anchor[2] == pytest.approx(GROUND[2] + 0.3)
+
+
+@pytest.mark.parametrize("request_", Request)
+@pytest.mark.parametrize("mode", Mode)
+def test_a_request_is_refused_exactly_where_it_changes_nothing(mode: Mode, request_: Request) -> None:
+    state = FlightState(mode, 0.0, home=GROUND, anchor=START, speed=0.5, airborne=mode in (Mode.FLY, Mode.LAND))
+    holding = replace(state, holding=request_ is Request.GO_TO)
+    asked = at(0.1, START, requests=frozenset({request_}))
+    ignored = advance(holding, replace(asked, requests=frozenset()), CONFIG)
+    changed = str(advance(holding, asked, CONFIG)) != str(ignored)  # arrays do not compare
+    landing_already = mode is Mode.LAND and request_ is Request.LAND
+    final = mode is Mode.ESTOP and request_ is Request.EMERGENCY
+    assert changed or landing_already or final or refusal(mode, request_) != ""
+    if refusal(mode, request_):
+        assert not changed
+        assert refusal(mode, request_).startswith(mode.value)
+
+
 def test_a_start_point_far_away_is_not_flown_to() -> None:
     state = replace(FlightState(), mode=Mode.ARMED)
     state = run(state, at(0.0, GROUND, auto=True, start=raised(1.0) + np.array([2.0, 0.0, 0.0])))
@@ -102,7 +159,7 @@ def test_a_start_point_far_away_is_not_flown_to() -> None:
 
 
 def test_take_off_climbs_straight_and_landing_descends_straight_through_the_floor() -> None:
-    takeoff = FlightState(Mode.TAKEOFF, 0.0, home=GROUND, anchor=START)
+    takeoff = FlightState(Mode.TAKEOFF, 0.0, home=GROUND, anchor=START, speed=CONFIG.takeoff_speed)
     assert reference(takeoff, 0.1, GOAL, CONFIG).source is Source.GROUND_HOVER
     heights = []
     for t in np.arange(0.0, 4.0, 0.1):
@@ -112,7 +169,7 @@ def test_take_off_climbs_straight_and_landing_descends_straight_through_the_floo
         heights.append(point[2])
     assert np.all(np.diff(heights) >= 0.0)
     assert heights[-1] == START[2]
-    land = FlightState(Mode.LAND, 0.0, home=GROUND, anchor=START, airborne=True)
+    land = FlightState(Mode.LAND, 0.0, home=GROUND, anchor=START, speed=CONFIG.land_speed, airborne=True)
     points = [reference(land, t, GOAL, CONFIG).goal for t in np.arange(0.0, 6.0, 0.1)]
     assert all(np.array_equal(point[:2], START[:2]) for point in points)
     assert np.all(np.diff([point[2] for point in points]) <= 0.0)
@@ -241,3 +298,50 @@ def test_motors_never_start_without_a_vehicle_that_is_ready_and_armed(steps: lis
             assert before is Mode.ARMED
             assert inputs.ready
             assert inputs.armed
+
+
+@settings(max_examples=200, deadline=None)
+@given(state=begin, steps=flights)
+def test_every_flight_ends_on_the_ground_however_it_went(state: FlightState, steps: list[FlightInputs]) -> None:
+    """Whatever happened, a request to land and a controller that follows its goal point bring it down."""
+    t, state = 31.0, run(state, *steps)
+    pos = START.copy()
+    for _ in range(1200):
+        t += 0.05
+        state = run(state, at(t, pos, requests=frozenset({Request.LAND, Request.DISARM})))
+        goal = reference(state, t, GOAL, CONFIG).goal
+        if goal is not None:
+            pos = pos + np.clip(goal - pos, -0.05, 0.05)
+    assert state.mode not in IN_FLIGHT
+    assert state.mode is not Mode.ARMED
+
+
+@settings(max_examples=200, deadline=None)
+@given(state=begin, steps=flights)
+def test_no_state_lasts_for_ever_in_the_air_without_sight(state: FlightState, steps: list[FlightInputs]) -> None:
+    """Motion capture that is gone brings every flight down, by time if by nothing else."""
+    t, state = 31.0, run(state, *steps)
+    for _ in range(400):
+        t += 0.1
+        state = run(state, replace(at(t, START), pos=None, vel=None, ready=False, action=Action.DESCEND, reason="why"))
+    assert state.mode not in IN_FLIGHT
+
+
+transitions = {
+    Mode.IDLE: {Mode.READY},
+    Mode.READY: {Mode.IDLE, Mode.ARMED},
+    Mode.ARMED: {Mode.IDLE, Mode.TAKEOFF, Mode.FAULT},
+    Mode.TAKEOFF: {Mode.FLY, Mode.LAND, Mode.FAULT},
+    Mode.FLY: {Mode.LAND, Mode.FAULT},
+    Mode.LAND: {Mode.IDLE, Mode.FAULT},
+    Mode.FAULT: set(),
+    Mode.ESTOP: set(),
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(state=begin, steps=flights)
+def test_no_other_transitions_than_these(state: FlightState, steps: list[FlightInputs]) -> None:
+    for inputs in steps:
+        before, state = state.mode, advance(state, inputs, CONFIG)
+        assert state.mode is before or state.mode in transitions[before]

@@ -17,9 +17,9 @@ from deq_mpc_controller.safety import (
     Reason,
     Verdict,
     check,
+    goal_refusal,
     is_finite,
     limit_command,
-    may_arm,
     remember,
 )
 from deq_mpc_controller.settings import controller_config
@@ -46,6 +46,17 @@ SINGLE = [
     ({"pos": np.array([0.0, 0.0, 2.0])}, Action.LAND, Reason.FENCE),
     ({"pos": np.array([0.0, -2.5, 1.0])}, Action.STOP, Reason.FENCE),
     ({"pos": np.array([0.0, nan, 1.0])}, Action.STOP, Reason.FENCE),
+    ({"attitude_age": CONFIG.attitude_land}, Action.NONE, Reason.NOMINAL),
+    ({"attitude_age": CONFIG.attitude_land + 0.01}, Action.LAND, Reason.ATTITUDE),
+    ({"pose_rejects": CONFIG.rejects_warn + 0.01}, Action.WARN, Reason.REJECTS),
+    ({"pose_rejects": CONFIG.rejects_land}, Action.WARN, Reason.REJECTS),
+    ({"pose_rejects": CONFIG.rejects_land + 0.01}, Action.LAND, Reason.REJECTS),
+    ({"rpy": np.array([1.0, 0.0, 0.0])}, Action.NONE, Reason.NOMINAL),
+    ({"rpy": np.array([1.8, 0.0, 0.0])}, Action.STOP, Reason.TUMBLE),
+    ({"rpy": np.array([3.1, 0.1, 2.0])}, Action.STOP, Reason.TUMBLE),
+    ({"margin": 0.0}, Action.NONE, Reason.NOMINAL),
+    ({"margin": -0.01}, Action.WARN, Reason.PROXIMITY),
+    ({"overruled": True}, Action.WARN, Reason.FILTER),
     ({"voltage": CONFIG.battery_warn - 0.01}, Action.WARN, Reason.BATTERY),
     ({"command_finite": False}, Action.WARN, Reason.COMMAND),
     ({"solver_ok": False}, Action.WARN, Reason.SOLVER),
@@ -96,6 +107,12 @@ def test_steps_in_a_row(change: dict[str, bool], limit: int, reason: Reason, act
     [
         ({"rpy": np.array([1.1, 0.0, 0.0])}, CONFIG.tilt_time, (Action.STOP, Reason.TILT)),
         ({"rpy": np.array([0.0, -1.1, 0.0])}, CONFIG.tilt_time, (Action.STOP, Reason.TILT)),
+        ({"rpy": np.array([0.8, 0.8, 0.0])}, CONFIG.tilt_time, (Action.STOP, Reason.TILT)),
+        ({"attitude_error": 0.7}, CONFIG.response_time, (Action.STOP, Reason.RESPONSE)),
+        ({"attitude_error": nan}, CONFIG.response_time, (Action.STOP, Reason.RESPONSE)),
+        ({"disturbance": 3.6}, CONFIG.disturbance_time, (Action.LAND, Reason.DISTURBANCE)),
+        ({"vel": np.array([2.0, -2.0, 2.0])}, CONFIG.speed_time, (Action.LAND, Reason.SPEED)),
+        ({"clearance": -0.01}, CONFIG.obstacle_time, (Action.LAND, Reason.OBSTACLE)),
         ({"voltage": CONFIG.battery_land - 0.01}, CONFIG.battery_time, (Action.LAND, Reason.BATTERY)),
     ],
 )
@@ -108,23 +125,6 @@ def test_what_must_last(change: dict[str, object], duration: float, verdict: tup
     assert judge(too_long, memory) == verdict
     interrupted = remember(remember(memory, GOOD, CONFIG), too_long, CONFIG)
     assert check(too_long, interrupted, CONFIG).action < verdict[0]
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({}, Reason.NOMINAL),
-        ({"vehicle_fault": True}, Reason.VEHICLE),
-        ({"link_age": 0.6}, Reason.LINK),
-        ({"pose_age": 0.15}, Reason.POSE),
-        ({"pos": None}, Reason.POSE),
-        ({"voltage": 3.69}, Reason.BATTERY),
-        ({"pos": np.array([3.0, 0.0, 0.0])}, Reason.FENCE),
-        ({"rpy": np.array([0.0, 0.6, 0.0])}, Reason.TILT),
-    ],
-)
-def test_may_arm(change: dict[str, object], reason: Reason) -> None:
-    assert may_arm(replace(GOOD, **change), CONFIG).reason is reason
 
 
 @settings(max_examples=100, deadline=None)
@@ -144,3 +144,23 @@ def test_is_finite(position: int, value: float) -> None:
     assert is_finite(Command(*command))
     command[position] = value
     assert not is_finite(Command(*command))
+
+
+@pytest.mark.parametrize(
+    ("goal", "refusal"),
+    [
+        ([0.0, 0.0, 1.0], ""),
+        ([2.2, 0.0, 1.0], "the goal is outside the fence"),
+        ([0.0, 0.0, 1e300], "the goal is outside the fence"),
+        ([0.0, nan, 1.0], "the goal is not finite"),
+        ([0.0, 0.0, -inf], "the goal is not finite"),
+    ],
+)
+def test_goals_nobody_flies_to(goal: list[float], refusal: str) -> None:
+    assert goal_refusal(np.array(goal), CONFIG) == refusal
+
+
+def test_every_reason_has_a_check() -> None:
+    """A reason that nothing gives is dead; NOMINAL is what is left, PREFLIGHT is the ground's."""
+    here = {reason for _, _, reason in SINGLE} | {Reason.PREFLIGHT, Reason.TILT, Reason.RESPONSE, Reason.DISTURBANCE}
+    assert set(Reason) == here | {Reason.SPEED, Reason.OBSTACLE}

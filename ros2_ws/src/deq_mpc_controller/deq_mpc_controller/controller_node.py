@@ -17,12 +17,12 @@ from nav_msgs.msg import Odometry, Path
 from rclpy.node import Node
 from sensor_msgs.msg import JointState, PointCloud2
 from std_msgs.msg import String
-from std_srvs.srv import Empty, SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
 
-from deq_mpc_controller import flight, ros_messages
+from deq_mpc_controller import flight, ros_messages, ros_mocap, ros_services, safety
 from deq_mpc_controller.conversions import load_thrust_map
-from deq_mpc_controller.flight import Mode, Request, Source
+from deq_mpc_controller.estimate import Gate
+from deq_mpc_controller.flight import Manoeuvre, Mode, Request, Source
 from deq_mpc_controller.flight_statistics import FlightStatistics
 from deq_mpc_controller.link import CrazyflieLink
 from deq_mpc_controller.node_parameters import CONTROLLER_NODE
@@ -30,6 +30,7 @@ from deq_mpc_controller.pilot import Pilot, Step, Surroundings
 from deq_mpc_controller.process import ThreadClock, resident_memory
 from deq_mpc_controller.ros_messages import LATCHED, LATEST, RELIABLE, STATES
 from deq_mpc_controller.ros_node import Interrupts, declare_parameters, low_latency_executor, run_node, spin_until
+from deq_mpc_controller.ros_services import Order
 from deq_mpc_controller.safety import Action
 from deq_mpc_controller.settings import controller_config
 from deq_mpc_controller.vehicle_io import OFF, SetpointKind
@@ -39,6 +40,8 @@ from deq_mpc_core.policy import Policy, load_policy
 
 PLAN_EVERY, MARKERS_EVERY, DIAGNOSTICS_EVERY = 5, 10, 20
 """Control steps between two messages: 20, 10 and 5 Hz at 100 Hz."""
+MAX_OBSTACLES = 500
+"""More in one message are a mistake, and would make every control step late."""
 _WARN_PERIOD = 2.0  # s: between two lines of the log about the same thing
 _LEVELS = {Action.NONE: 0, Action.WARN: 1, Action.LAND: 2, Action.DESCEND: 2, Action.STOP: 2}
 
@@ -59,10 +62,11 @@ class ControllerNode(Node):
         self.link = CrazyflieLink(value["uri"], thrust_map, link_config)
         self._statistics = FlightStatistics(self.period)
         self._thread_clock = ThreadClock()
-        self._world = Surroundings()
-        self._goal: np.ndarray | None = None
-        self._obstacles_known = False
+        self._world = Surroundings(obstacles_known=False)
         self._requests: set[Request] = set()
+        self._manoeuvre = Manoeuvre()
+        self._step: Step | None = None
+        self._overruled = 0
         self._mode: Mode | None = None
         self.interrupted = False
         """Whether a signal orders the landing."""
@@ -83,10 +87,18 @@ class ControllerNode(Node):
         """Read, decide, send; then publish."""
         began = self._thread_clock.now()
         step = self._pilot.step(
-            self._now(), self._surroundings(), self.link.status(), frozenset(self._requests), self._statistics.late
+            self._now(),
+            self._world,
+            self.link.status(),
+            frozenset(self._requests),
+            self._statistics.late,
+            self._manoeuvre,
         )
         self.link.send(step.setpoint)
+        self._step = step
         self._requests.clear()
+        self._manoeuvre = Manoeuvre()
+        self._overruled += step.filtered is not None and step.filtered.intervened
         policy_seconds = step.policy_seconds if step.source is Source.POLICY else None
         in_flight = step.state.mode in flight.IN_FLIGHT
         self._statistics.add_step(began, self._thread_clock.now(), in_flight, policy_seconds)
@@ -95,14 +107,11 @@ class ControllerNode(Node):
 
     def _subscribe(self) -> None:
         robot = self._robot
-        self.create_subscription(PoseStamped, f"/{robot}/pose", self._on_pose, LATEST)
+        ros_mocap.subscribe(self, robot, self._on_pose)
         self.create_subscription(PoseStamped, f"/{robot}/goal", self._on_goal, LATCHED)
         self.create_subscription(PoseStamped, f"/{robot}/start", self._on_start, LATCHED)
         self.create_subscription(PointCloud2, "/obstacles", self._on_obstacles, LATCHED)
-        self.create_service(Trigger, f"/{robot}/takeoff", self._serve_takeoff)
-        self.create_service(Trigger, f"/{robot}/land", self._serve_land)
-        self.create_service(SetBool, f"/{robot}/arm", self._serve_arm)
-        self.create_service(Empty, f"/{robot}/emergency", self._serve_emergency)
+        ros_services.offer(self, robot, self.take_order)
 
     def _advertise(self) -> None:
         robot = self._robot
@@ -116,22 +125,26 @@ class ControllerNode(Node):
     def _now(self) -> float:
         return float(self.get_clock().now().nanoseconds * 1e-9)
 
-    def _surroundings(self) -> Surroundings:
-        """What is known; an automatic flight does not begin before the obstacles are."""
-        known = self._obstacles_known or not self._auto
-        return replace(self._world, goal=self._goal if known else None)
-
     def _on_pose(self, message: PoseStamped) -> None:
-        if self._is_in_world_frame(message):
-            self._pilot.add_pose(*ros_messages.pose_arrays(message), self._now())
+        if not self._is_in_world_frame(message):
+            return
+        stamp, pos, quat = ros_messages.pose_arrays(message)
+        gate = self._pilot.add_pose(stamp, pos, quat, self._now())
+        if gate is Gate.ACCEPTED and np.isfinite(quat).all():
+            self.link.send_pose(pos, quat)
 
     def _on_goal(self, message: PoseStamped) -> None:
-        if self._is_in_world_frame(message) and (goal := self._finite_position(message)) is not None:
-            self._goal = goal
+        if self._is_in_world_frame(message) and (goal := self._usable_point(message)) is not None:
+            self._fly_to(goal)
 
     def _on_start(self, message: PoseStamped) -> None:
-        if self._is_in_world_frame(message) and (start := self._finite_position(message)) is not None:
+        if self._is_in_world_frame(message) and (start := self._usable_point(message)) is not None:
             self._world = replace(self._world, start=start)
+
+    def _fly_to(self, goal: np.ndarray) -> None:
+        """From now on this is the goal, in whatever state the flight is; the latest counts."""
+        self._world = replace(self._world, goal=goal)
+        self.request(Request.GO_TO)
 
     def _on_obstacles(self, message: PointCloud2) -> None:
         if not self._is_in_world_frame(message):
@@ -141,20 +154,19 @@ class ControllerNode(Node):
         except UserError as error:
             self.get_logger().error(str(error), throttle_duration_sec=_WARN_PERIOD)
             return
-        if not np.isfinite(obstacles).all() or (obstacles[:, 3] < 0.0).any():
-            self.get_logger().error(
-                "an obstacle is not finite or has a negative radius: all ignored", throttle_duration_sec=_WARN_PERIOD
-            )
+        if (wrong := _wrong_obstacles(obstacles)) != "":
+            self.get_logger().error(f"the obstacles are ignored: {wrong}", throttle_duration_sec=_WARN_PERIOD)
             return
         stamp = ros_messages.seconds(message.header.stamp)
-        self._world = replace(self._world, obstacles=obstacles, obstacles_stamp=stamp)
-        self._obstacles_known = True
+        self._world = replace(self._world, obstacles=obstacles, obstacles_stamp=stamp, obstacles_known=True)
 
-    def _finite_position(self, message: PoseStamped) -> np.ndarray | None:
+    def _usable_point(self, message: PoseStamped) -> np.ndarray | None:
+        """The position of a goal or start; None if nobody can fly there."""
         position = ros_messages.vector(message.pose.position)
-        if np.isfinite(position).all():
+        refused = safety.goal_refusal(position, controller_config().safety)
+        if not refused:
             return position
-        self.get_logger().error("a goal or start is not finite: ignored", throttle_duration_sec=_WARN_PERIOD)
+        self.get_logger().error(f"a goal or start is ignored: {refused}", throttle_duration_sec=_WARN_PERIOD)
         return None
 
     def _is_in_world_frame(self, message: Any) -> bool:
@@ -167,30 +179,37 @@ class ControllerNode(Node):
         )
         return False
 
-    def _serve_takeoff(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(response, Request.TAKEOFF, self.mode is Mode.ARMED, "arm it first")
+    def take_order(self, order: Order) -> str:
+        """Hand a service's order to the next control step; why it is refused, or ""."""
+        refused = flight.refusal(self.mode, order.request) or self._unfit(order)
+        if refused and order.request is Request.ARM and self._step is not None:
+            refused = "; ".join((refused, *self._step.missing))
+        if refused:
+            self.get_logger().warning(f"{order.request.value} refused: {refused}")
+            return refused
+        if order.point is not None:
+            self._fly_to(self._absolute(order))
+        else:
+            self._manoeuvre = order.manoeuvre
+            self.request(order.request)
+        return ""
 
-    def _serve_land(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._answer(response, Request.LAND, self.mode in flight.IN_FLIGHT, "it does not fly")
+    def _unfit(self, order: Order) -> str:
+        """Why an order's point or height cannot be flown to; "" if it can, or has none."""
+        step, height = self._step, order.manoeuvre.height
+        if order.point is None and height is None:
+            return ""
+        if step is None or step.estimate is None:
+            return "where it is is not known"
+        goal = self._absolute(order) if height is None else np.array([*step.estimate.x[:2], height])
+        return safety.goal_refusal(goal, controller_config().safety)
 
-    def _serve_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        if request.data:
-            return self._answer(response, Request.ARM, self.mode is Mode.READY, self._why_not_ready())
-        return self._answer(response, Request.LAND, self.mode is Mode.ARMED, "only an armed vehicle can be disarmed")
-
-    def _serve_emergency(self, _request: Empty.Request, response: Empty.Response) -> Empty.Response:
-        self.request(Request.EMERGENCY)
-        return response
-
-    def _answer(self, response: Any, request: Request, possible: bool, otherwise: str) -> Any:
-        if possible:
-            self.request(request)
-        response.success = possible
-        response.message = "" if possible else f"{self.mode.value}: {otherwise}"
-        return response
-
-    def _why_not_ready(self) -> str:
-        return self._pilot.verdict.reason.value
+    def _absolute(self, order: Order) -> np.ndarray:
+        """The order's point (3,) in the world frame."""
+        assert order.point is not None
+        assert self._step is not None
+        assert self._step.estimate is not None
+        return order.point + self._step.estimate.x[:3] if order.relative else order.point
 
     def _publish(self, step: Step) -> None:
         if step.state.mode is not self._mode:
@@ -217,7 +236,7 @@ class ControllerNode(Node):
         if step.state.failure:
             self.get_logger().error(f"{line}: {step.state.failure}")
         elif before is Mode.READY and mode is Mode.IDLE:
-            self.get_logger().warning(f"{line}: {step.verdict.reason.value}", throttle_duration_sec=_WARN_PERIOD)
+            self.get_logger().warning(f"{line}: {'; '.join(step.missing)}", throttle_duration_sec=_WARN_PERIOD)
         elif before is Mode.IDLE and mode is Mode.READY:
             self.get_logger().info(line, throttle_duration_sec=_WARN_PERIOD)
         else:
@@ -239,6 +258,14 @@ class ControllerNode(Node):
             "solver_status": "" if step.info is None else step.info.status,
             "pose_age_ms": "" if step.estimate is None else f"{1e3 * step.estimate.age:.1f}",
             "disturbance": "" if step.estimate is None else " ".join(f"{d:.3f}" for d in step.estimate.disturbance),
+            "preflight": "; ".join(step.missing),
+            "filter": "" if step.filtered is None else step.filtered.outcome.value,
+            "filter_margin_m": "" if step.filtered is None else f"{step.filtered.margin:.3f}",
+            "filter_interventions": self._overruled,
+            "mocap_hz": f"{step.mocap.rate:.0f}",
+            "mocap_latency_ms": f"{1e3 * step.mocap.latency:.1f}",
+            "mocap_rejects": f"{step.mocap.rejects:.2f}",
+            "thrust_factor": f"{step.thrust.value:.3f}",
             "battery_v": f"{vehicle.voltage:.2f}",
             "link_age_ms": f"{1e3 * vehicle.age:.0f}",
             **{f"poses_{gate.name.lower()}": count for gate, count in self._pilot.estimator.gates.items()},
@@ -246,6 +273,15 @@ class ControllerNode(Node):
         level, text = _LEVELS[step.verdict.action], vehicle.fault or step.verdict.reason.value
         name = f"{self._robot}: flight"
         self._diagnostics.publish(ros_messages.diagnostics_message(step.t, name, level, text, values))
+
+
+def _wrong_obstacles(obstacles: np.ndarray) -> str:
+    """What is wrong with obstacles (K, 7); "" for nothing."""
+    if len(obstacles) > MAX_OBSTACLES:
+        return f"there are {len(obstacles)}, at most {MAX_OBSTACLES} can be flown around"
+    if not np.isfinite(obstacles).all() or (obstacles[:, 3] < 0.0).any():
+        return "one is not finite or has a negative radius"
+    return ""
 
 
 def _fly(node: ControllerNode, interrupts: Interrupts) -> int:

@@ -11,6 +11,8 @@ data:
 
 d is the disturbance acceleration (mass and thrust error, drag, gusts) that makes the MPC free of offset: it stands in
 the model's parameters as dist_x, dist_y, dist_z. On the ground d is zero and the vehicle does not fall.
+
+A pose whose quaternion is NaN corrects the position alone; the attitude is predicted until the next one that has it.
 """
 
 from __future__ import annotations
@@ -39,12 +41,16 @@ from deq_mpc_core.config import Config
 from deq_mpc_core.models import crazyflie as cf
 from deq_mpc_core.policy.interface import Command
 from deq_mpc_core.rotations import rpy_from_quat
-from deq_mpc_core.solver.generate import load_kernels
+from deq_mpc_core.solver.generate import load_shipped_kernels
 
 Array = NDArray[np.float64]
 
 _MAX_STEP = 0.02
 """Longest Runge-Kutta step [s]; the fastest time constant of the model, of roll and pitch, is 0.024 s."""
+_FARTHEST = 1000.0
+"""A position farther away is no position [m]."""
+_UNIT = (0.5, 1.5)
+"""Squared length of what passes for a unit quaternion."""
 _MAX_COMMANDS = 512
 """Commands remembered; more than any prediction needs."""
 
@@ -71,9 +77,11 @@ class Gate(Enum):
     """What became of a pose."""
 
     ACCEPTED = "accepted"
-    NOT_FINITE = "a value is not finite, or the quaternion has no length"
+    NOT_FINITE = "a value is not finite or absurd, or the quaternion has not the length 1"
+    NO_ATTITUDE = "it has no attitude, and none is known yet"
     OUT_OF_ORDER = "its stamp is not newer than the last one's"
     FUTURE = "its stamp lies in the future: the clocks differ"
+    FROZEN = "in the air, it equals the one before to the last digit: nothing was measured"
     JUMP = "it is farther from the prediction than the vehicle can have moved"
 
 
@@ -86,12 +94,14 @@ class Estimate:
         x: (13,) state, yaw in (-pi, pi].
         disturbance: (3,) acceleration that the model does not explain [m/s^2].
         age: time since the stamp of the last accepted pose [s].
+        attitude_age: time since that of the last one with an attitude [s].
     """
 
     t: float
     x: Array
     disturbance: Array
     age: float
+    attitude_age: float = 0.0
 
     def model_params(self) -> Array:
         """Parameters (13,) of the MPC's model with this disturbance."""
@@ -111,7 +121,7 @@ class Estimator:
         self.config = config
         self.grounded = True
         self.gates: dict[Gate, int] = dict.fromkeys(Gate, 0)
-        self._rk4 = load_kernels(cf.crazyflie_model()).rk4.rk4
+        self._rk4 = load_shipped_kernels("crazyflie").rk4.rk4
         self._params = cf.nominal_params()
         self._noise = np.array(
             [
@@ -128,6 +138,8 @@ class Estimator:
     def reset(self) -> None:
         """Forget everything; the next pose starts anew. For a vehicle that stands on the ground."""
         self._stamp: float | None = None
+        self._attitude_stamp = 0.0
+        self._measured = np.full(7, np.nan)
         self._x = np.zeros(cf.NX)
         self._disturbance = np.zeros(3)
         self._commands: deque[tuple[float, Array]] = deque(maxlen=_MAX_COMMANDS)
@@ -142,7 +154,10 @@ class Estimator:
         self._commands.append((stamp, np.array(command, dtype=np.float64)))
 
     def add_pose(self, stamp: float, pos: ArrayLike, quat: ArrayLike, received: float) -> Gate:
-        """A mocap pose, pos (3,) [m], quat (4,) xyzw: taken at ``stamp``, here at ``received`` [s], one clock."""
+        """A mocap pose, pos (3,) [m], quat (4,) xyzw: taken at ``stamp``, here at ``received`` [s], one clock.
+
+        Four NaN for the quaternion: there is a position only.
+        """
         position, attitude = np.asarray(pos, dtype=np.float64), np.asarray(quat, dtype=np.float64)
         gate = self._take(stamp, position, attitude, received)
         self.gates[gate] += 1
@@ -154,31 +169,43 @@ class Estimator:
             return None
         x = self._predict(t)
         x[8] = _wrap(x[8])
-        return Estimate(t, x, self._disturbance.copy(), t - self._stamp)
+        return Estimate(t, x, self._disturbance.copy(), t - self._stamp, t - self._attitude_stamp)
+
+    @property
+    def stamp(self) -> float | None:
+        """Of the last accepted pose [s]; None before the first."""
+        return self._stamp
 
     def _take(self, stamp: float, position: Array, quat: Array, received: float) -> Gate:
-        if not (isfinite(stamp) and np.isfinite(position).all() and np.isfinite(quat).all()) or not quat.any():
+        if not (isfinite(stamp) and np.all(np.abs(position) < _FARTHEST) and _is_attitude(quat)):
             return Gate.NOT_FINITE
         if stamp > received + self.config.future_tolerance:
             return Gate.FUTURE
         rpy = rpy_from_quat(quat)
         if self._stamp is None:
+            if not isfinite(rpy[0]):
+                return Gate.NO_ATTITUDE
             self._start(stamp, position, rpy)
             return Gate.ACCEPTED
         if stamp <= self._stamp:
             return Gate.OUT_OF_ORDER
+        measured = np.concatenate([position, quat])
+        if not self.grounded and np.array_equal(measured, self._measured, equal_nan=True):
+            return Gate.FROZEN
         elapsed = stamp - self._stamp
         x = self._predict(stamp) if elapsed <= self.config.max_prediction else self._x.copy()
         if self._is_jump(x, position, rpy, elapsed):
             return Gate.JUMP
         self._correct(x, position, rpy, elapsed)
-        self._stamp = stamp
+        self._stamp, self._measured = stamp, measured
+        if isfinite(rpy[0]):
+            self._attitude_stamp = stamp
         while len(self._commands) > 1 and self._commands[1][0] <= stamp:
             self._commands.popleft()
         return Gate.ACCEPTED
 
     def _start(self, stamp: float, position: Array, rpy: Array) -> None:
-        self._stamp = stamp
+        self._stamp = self._attitude_stamp = stamp
         self._x[:] = 0.0
         self._x[cf.POS], self._x[cf.RPY] = position, rpy
         self._cov_position = np.diag([self._noise[0], 1.0, 0.0])
@@ -188,7 +215,7 @@ class Estimator:
     def _is_jump(self, x: Array, position: Array, rpy: Array, elapsed: float) -> bool:
         c = self.config
         apart = float(np.sqrt(np.sum((position - x[cf.POS]) ** 2)))
-        turned = max(abs(rpy[0] - x[6]), abs(rpy[1] - x[7]), abs(_wrap(rpy[2] - x[8])))
+        turned = max(abs(rpy[0] - x[6]), abs(rpy[1] - x[7]), abs(_wrap(rpy[2] - x[8])))  # NaN exceeds nothing
         return apart > c.jump_distance + c.jump_speed * elapsed or turned > c.jump_angle + c.jump_rate * elapsed
 
     def _correct(self, x: Array, position: Array, rpy: Array, elapsed: float) -> None:
@@ -197,7 +224,8 @@ class Estimator:
             self._disturbance[:] = 0.0
         elif self._cov_position[2, 2] == 0.0:  # just lifted off: nothing is known of the disturbance yet
             self._cov_position[2, 2] = self.config.disturbance_init**2
-        rpy[2] = x[8] + _wrap(rpy[2] - x[8])
+        if isfinite(rpy[2]):
+            rpy[2] = x[8] + _wrap(rpy[2] - x[8])
         _update(
             x,
             self._disturbance,
@@ -246,6 +274,11 @@ def _stand(before: Array, after: Array) -> Array:
     return result
 
 
+def _is_attitude(quat: Array) -> bool:
+    """Whether it is a unit quaternion, or NaN altogether."""
+    return bool(np.isnan(quat).all()) or _UNIT[0] < float(np.sum(np.clip(quat, -2.0, 2.0) ** 2)) < _UNIT[1]
+
+
 def _wrap(angle: float) -> float:
     """The same angle in (-pi, pi]."""
     return float(pi - (pi - angle) % (2.0 * pi))
@@ -281,7 +314,7 @@ def _gain(cov: Array, noise: float) -> Array:
 def _update(x, disturbance, covariances, pose, elapsed, p, noise, grounded) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
     """Propagate the covariances over ``elapsed`` [s] and correct x (13,) and the disturbance (3,) in place.
 
-    covariances: position (3, 3), tilt (2, 2), yaw (2, 2); pose: pos (3,), rpy (3,); p: model parameters; noise:
+    covariances: position (3, 3), tilt (2, 2), yaw (2, 2); pose: pos (3,), rpy (3,) or NaN; p: model parameters; noise:
     variances of position and angle, power densities of acceleration, disturbance and angular acceleration.
     """
     position, tilt, yaw = covariances
@@ -296,12 +329,15 @@ def _update(x, disturbance, covariances, pose, elapsed, p, noise, grounded) -> N
         _propagate(tilt, turn_tilt, spin, dt)
         _propagate(yaw, turn_yaw, spin, dt)
     gain = _gain(position, noise[0])
-    gain_tilt, gain_yaw = _gain(tilt, noise[1]), _gain(yaw, noise[1])
     for i in range(3):
         error = pose[0][i] - x[i]
         x[i] += gain[0] * error
         x[3 + i] += gain[1] * error
         disturbance[i] += gain[2] * error
+    if np.isnan(pose[1][0]):
+        return
+    gain_tilt, gain_yaw = _gain(tilt, noise[1]), _gain(yaw, noise[1])
+    for i in range(3):
         turned = pose[1][i] - x[6 + i]
         angle_gain = gain_tilt if i < 2 else gain_yaw
         x[6 + i] += angle_gain[0] * turned

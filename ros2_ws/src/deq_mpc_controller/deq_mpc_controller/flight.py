@@ -2,12 +2,13 @@
 
 Pure: ``advance`` maps a state and what happened to the next state; ``reference`` says which controller flies and
 where to. FAULT (motors off) and ESTOP (motors locked) are final: nothing leads out of them, and nothing that they give
-has thrust. Take-off, hover and landing fly to a moving goal point with the straight-line policy.
+has thrust. Take-off, hover and landing fly to a moving goal point with the straight-line policy. Every state has a way
+down: a request, a safety verdict or a time-out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
@@ -21,6 +22,12 @@ Array = NDArray[np.float64]
 
 _STOPPING_TIME = 0.4
 """A vehicle that is told to land comes to rest about this times its velocity ahead [s]."""
+
+
+_SLOWEST = 0.1
+"""Slowest climb and descent that can be asked for [m/s]."""
+_LOWEST_HOVER = 0.3
+"""Lowest hover above the take-off spot that can be asked for [m]."""
 
 
 class FlightConfig(Config):
@@ -65,9 +72,44 @@ class Request(Enum):
     """What a human, or a service call, asks for."""
 
     ARM = "arm"
+    DISARM = "disarm"
     TAKEOFF = "takeoff"
+    GO_TO = "go_to"
+    """Fly to the goal, which is a new one."""
+    HOLD = "notify_setpoints_stop"
+    """No longer fly to the goal: hover where it comes to rest."""
     LAND = "land"
     EMERGENCY = "emergency"
+
+
+_TAKEN_IN = {
+    Request.ARM: (frozenset({Mode.READY}), "it must be READY first"),
+    Request.DISARM: (frozenset({Mode.ARMED}), "only an armed vehicle on the ground can be disarmed"),
+    Request.TAKEOFF: (frozenset({Mode.ARMED}), "arm it first"),
+    Request.GO_TO: (frozenset({Mode.FLY}), "take off first"),
+    Request.HOLD: (frozenset({Mode.FLY}), "it does not fly to a goal"),
+    Request.LAND: (IN_FLIGHT, "it does not fly"),
+    Request.EMERGENCY: (frozenset(Mode), ""),
+}
+
+
+def refusal(mode: Mode, request: Request) -> str:
+    """Why a request means nothing in a mode; "" if it does."""
+    modes, otherwise = _TAKEN_IN[request]
+    return "" if mode in modes else f"{mode.value}: {otherwise}"
+
+
+@dataclass(frozen=True)
+class Manoeuvre:
+    """What a take-off or landing is asked to be.
+
+    Attributes:
+        height: of the hover after a take-off, world frame [m]; None: the start of the scene, or the usual height.
+        duration: that it should take at least [s]; never faster than the configuration allows.
+    """
+
+    height: float | None = None
+    duration: float = 0.0
 
 
 class Source(Enum):
@@ -88,11 +130,12 @@ class FlightInputs:
     Attributes:
         t: now [s].
         pos, vel: (3,) of the estimate; None without one.
-        ready: whether the vehicle may arm (see ``safety.may_arm``) and everything is loaded.
+        ready: whether the vehicle may arm, see ``preflight.missing``.
         armed: whether the vehicle says that it is armed.
         action: the safety verdict's.
         reason: its reason, in words.
-        requests: see `Request`.
+        requests: see `Request`; what means nothing in a mode is ignored.
+        manoeuvre: that a take-off or landing among them asks for.
         goal: (3,) where to fly; None: unknown.
         start: (3,) where the flight to the goal begins; None: above the take-off spot.
         auto: arm, take off, fly to the goal and land, once, without any request.
@@ -106,6 +149,7 @@ class FlightInputs:
     action: Action = Action.NONE
     reason: str = ""
     requests: frozenset[Request] = frozenset()
+    manoeuvre: Manoeuvre = field(default_factory=Manoeuvre)
     goal: Array | None = None
     start: Array | None = None
     auto: bool = False
@@ -119,6 +163,8 @@ class FlightState:
         mode, since: the mode and when it began [s].
         home: (3,) where it took off.
         anchor: (3,) hover point, or where the landing began.
+        speed: of the goal point in take-off and landing [m/s]; extra_time: what that adds to their time limits [s].
+        holding: hovers at the anchor although there is a goal.
         airborne: off the ground.
         arrived_since: since when it has been at its goal point, slowly; None: it is not.
         blind: the last verdict was to descend without position.
@@ -130,6 +176,9 @@ class FlightState:
     since: float = 0.0
     home: Array | None = None
     anchor: Array | None = None
+    speed: float = 0.0
+    extra_time: float = 0.0
+    holding: bool = False
     airborne: bool = False
     arrived_since: float | None = None
     blind: bool = False
@@ -167,7 +216,7 @@ def reference(state: FlightState, t: float, goal: Array | None, config: FlightCo
         return Reference(Source.OFF)
     if state.blind:
         return Reference(Source.DESCEND)
-    if state.mode is Mode.FLY and goal is not None:
+    if state.mode is Mode.FLY and goal is not None and not state.holding:
         return Reference(Source.POLICY, goal)
     source = Source.HOVER if state.airborne else Source.GROUND_HOVER
     return Reference(source, _goal_point(state, t, config))
@@ -179,12 +228,12 @@ def _goal_point(state: FlightState, t: float, config: FlightConfig) -> Array:
     assert state.anchor is not None
     elapsed, point = t - state.since, state.anchor.copy()
     if state.mode is Mode.TAKEOFF:
-        climb = config.lift_off_height + config.takeoff_speed * elapsed
+        climb = config.lift_off_height + state.speed * elapsed
         point[2] = min(state.anchor[2], state.home[2] + climb)
         if point[2] < state.anchor[2]:
             point[:2] = state.home[:2]
     elif state.mode is Mode.LAND:
-        point[2] = max(state.anchor[2] - config.land_speed * elapsed, state.home[2] - config.land_depth)
+        point[2] = max(state.anchor[2] - state.speed * elapsed, state.home[2] - config.land_depth)
     return point
 
 
@@ -200,15 +249,18 @@ def _ready(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> Fl
 
 
 def _armed(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
-    if not inputs.ready or inputs.pos is None or Request.LAND in inputs.requests:
+    if not inputs.ready or inputs.pos is None or Request.DISARM in inputs.requests:
         return _enter(state, Mode.IDLE, inputs)
     if not inputs.armed:
         if inputs.t - state.since > config.arm_time:
             return _enter(state, Mode.FAULT, inputs, failure="the vehicle does not arm")
         return state
     if inputs.auto or Request.TAKEOFF in inputs.requests:
-        home, anchor = inputs.pos.copy(), _hover_point(inputs.pos, inputs.start, config)
-        return _enter(state, Mode.TAKEOFF, inputs, home=home, anchor=anchor, airborne=False)
+        home, anchor = inputs.pos.copy(), _hover_point(inputs, config)
+        speed, extra = _pace(anchor[2] - home[2], inputs.manoeuvre.duration, config.takeoff_speed)
+        return _enter(
+            state, Mode.TAKEOFF, inputs, home=home, anchor=anchor, speed=speed, extra_time=extra, airborne=False
+        )
     return state
 
 
@@ -222,23 +274,27 @@ def _takeoff(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> 
             return _enter(state, Mode.FAULT, inputs, failure="no lift-off; check propellers, battery, thrust map")
         lifted = inputs.pos is not None and inputs.pos[2] > state.home[2] + config.lift_off_height
         return replace(state, airborne=bool(lifted))
-    if (landing := _ordered_down(state, inputs)) is not None:
+    if (landing := _ordered_down(state, inputs, config)) is not None:
         return landing
-    if elapsed > config.takeoff_time:
-        return _land(state, inputs, failure="the take-off took too long")
+    if elapsed > config.takeoff_time + state.extra_time:
+        return _land(state, inputs, config, failure="the take-off took too long")
     state = _watch_arrival(state, inputs, state.anchor, config)
-    return _enter(state, Mode.FLY, inputs) if _settled(state, inputs, config) else state
+    return _enter(state, Mode.FLY, inputs, holding=False) if _settled(state, inputs, config) else state
 
 
 def _fly(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
-    if (landing := _ordered_down(state, inputs)) is not None:
+    if (landing := _ordered_down(state, inputs, config)) is not None:
         return landing
+    if Request.GO_TO in inputs.requests:
+        state = replace(state, holding=False)
+    elif Request.HOLD in inputs.requests:
+        state = replace(state, holding=True, anchor=_resting_point(state, inputs))
     if not inputs.auto:
         return state
     if inputs.t - state.since > config.fly_time:
-        return _land(state, inputs, failure="the goal was not reached in time")
+        return _land(state, inputs, config, failure="the goal was not reached in time")
     state = _watch_arrival(state, inputs, inputs.goal, config)
-    return _land(state, inputs) if _settled(state, inputs, config) else state
+    return _land(state, inputs, config) if _settled(state, inputs, config) else state
 
 
 def _landing(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
@@ -248,7 +304,7 @@ def _landing(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> 
     if inputs.pos is not None and inputs.pos[2] < state.home[2] + config.touch_down_height:
         mode = Mode.FAULT if state.failure else Mode.IDLE
         return _enter(state, mode, inputs, airborne=False, flown=True)
-    if inputs.t - state.since > config.land_time:
+    if inputs.t - state.since > config.land_time + state.extra_time:
         return _enter(state, Mode.FAULT, inputs, failure=state.failure or "no touch-down", airborne=False)
     failure = state.failure or (inputs.reason if inputs.action >= Action.LAND else "")
     return replace(state, blind=inputs.action is Action.DESCEND, failure=failure)
@@ -274,24 +330,50 @@ def _enter(state: FlightState, mode: Mode, inputs: FlightInputs, **changes: obje
     return replace(state, mode=mode, since=inputs.t, arrived_since=None, blind=False, **changes)  # type: ignore[arg-type]
 
 
-def _ordered_down(state: FlightState, inputs: FlightInputs) -> FlightState | None:
+def _ordered_down(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState | None:
     """What an airborne vehicle does on a safety verdict or a request to land; None: fly on."""
     if inputs.action is Action.STOP:
         return _enter(state, Mode.FAULT, inputs, failure=inputs.reason, airborne=False)
     if inputs.action >= Action.LAND:
-        return _land(state, inputs, failure=inputs.reason, blind=inputs.action is Action.DESCEND)
-    return _land(state, inputs) if Request.LAND in inputs.requests else None
+        return _land(state, inputs, config, failure=inputs.reason, blind=inputs.action is Action.DESCEND)
+    return _land(state, inputs, config) if Request.LAND in inputs.requests else None
 
 
-def _land(state: FlightState, inputs: FlightInputs, failure: str = "", blind: bool = False) -> FlightState:
-    """Begin the landing where the vehicle will have come to rest."""
-    anchor = state.anchor
-    if inputs.pos is not None and inputs.vel is not None:
-        anchor = inputs.pos + _STOPPING_TIME * inputs.vel * np.array([1.0, 1.0, 0.0])
-    return replace(_enter(state, Mode.LAND, inputs, anchor=anchor, failure=failure), blind=blind)
+def _land(
+    state: FlightState, inputs: FlightInputs, config: FlightConfig, failure: str = "", blind: bool = False
+) -> FlightState:
+    """Begin the landing where the vehicle will have come to rest; only one that somebody asked for takes its time."""
+    assert state.home is not None
+    anchor = _resting_point(state, inputs)
+    drop = 0.0 if anchor is None else anchor[2] - state.home[2]
+    asked_for = Request.LAND in inputs.requests and inputs.action < Action.LAND
+    speed, extra = _pace(drop, inputs.manoeuvre.duration if asked_for else 0.0, config.land_speed)
+    begun = _enter(state, Mode.LAND, inputs, anchor=anchor, speed=speed, extra_time=extra, failure=failure)
+    return replace(begun, blind=blind)
 
 
-def _hover_point(pos: Array, start: Array | None, config: FlightConfig) -> Array:
+def _resting_point(state: FlightState, inputs: FlightInputs) -> Array | None:
+    """Where the vehicle comes to rest if it begins to brake now; the last anchor where that is not known."""
+    if inputs.pos is None or inputs.vel is None:
+        return state.anchor
+    point: Array = inputs.pos + _STOPPING_TIME * inputs.vel * np.array([1.0, 1.0, 0.0])
+    return point
+
+
+def _pace(way: float, duration: float, fastest: float) -> tuple[float, float]:
+    """Speed [m/s] that covers ``way`` [m] in no less than ``duration`` [s], and the time that this adds [s]."""
+    if not duration > 0.0 or not way > 0.0:
+        return fastest, 0.0
+    speed = min(max(way / duration, _SLOWEST), fastest)
+    return speed, way / speed - way / fastest
+
+
+def _hover_point(inputs: FlightInputs, config: FlightConfig) -> Array:
+    """Where the take-off ends."""
+    assert inputs.pos is not None
+    pos, start, height = inputs.pos, inputs.start, inputs.manoeuvre.height
+    if height is not None:
+        return np.array([pos[0], pos[1], max(height, pos[2] + _LOWEST_HOVER)])
     if start is not None and float(np.linalg.norm(start[:2] - pos[:2])) <= config.start_radius:
         return start.copy()
     return pos + np.array([0.0, 0.0, config.takeoff_height])

@@ -6,18 +6,22 @@ from typing import Any
 
 import rclpy
 from rclpy.signals import SignalHandlerOptions
-from std_srvs.srv import Empty, SetBool, Trigger
 
+from deq_mpc_controller.ros_services import service_types
 from deq_mpc_core.errors import UserError
 
-REQUESTS: dict[str, tuple[str, type, Any]] = {
-    "arm": ("arm", SetBool, SetBool.Request(data=True)),
-    "disarm": ("arm", SetBool, SetBool.Request(data=False)),
-    "takeoff": ("takeoff", Trigger, Trigger.Request()),
-    "land": ("land", Trigger, Trigger.Request()),
-    "emergency": ("emergency", Empty, Empty.Request()),
-}
-"""What can be asked for: the service's name, its type and its request."""
+REQUESTS = ("arm", "disarm", "takeoff", "notify_setpoints_stop", "land", "emergency")
+"""What can be asked for."""
+
+
+def make_request(what: str) -> tuple[str, Any, Any]:
+    """Name and type of the service that ``what`` is asked of, and the request."""
+    name = "arm" if what == "disarm" else what
+    kind = service_types()[name]
+    request = kind.Request()
+    if name == "arm":
+        setattr(request, "arm" if hasattr(request, "arm") else "data", what == "arm")
+    return name, kind, request
 
 
 def call(what: str, robot: str, timeout: float) -> str | None:
@@ -28,7 +32,7 @@ def call(what: str, robot: str, timeout: float) -> str | None:
     """
     if what not in REQUESTS:
         raise UserError(f"the controller knows no {what!r}; ask for one of {', '.join(REQUESTS)}")
-    name, kind, request = REQUESTS[what]
+    name, kind, request = make_request(what)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("deq_mpc_call")
     try:

@@ -1,20 +1,32 @@
 """Safety: pure checks of one control step, and the limits of a command.
 
-``check`` looks at the facts of a step and gives the gravest verdict; what must last before it counts is kept in an
-explicit memory. A verdict says what the flight must do, not how: that is ``flight.py`` and ``pilot.py``.
+``check`` looks at the facts of a step in the air and gives the gravest verdict; what must last before it counts is
+kept in an explicit memory. A verdict says what the flight must do, not how: that is ``flight.py`` and ``pilot.py``.
+What must be good on the ground is in ``preflight.py``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
-from math import inf, isfinite
+from math import acos, cos, inf, isfinite
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deq_mpc_controller.units import AngularRate, Metre, Metres3, Newton, Radian, Second, Volt
+from deq_mpc_controller.units import (
+    Acceleration,
+    AngularRate,
+    Metre,
+    Metres3,
+    Newton,
+    Number,
+    Radian,
+    Second,
+    Speed,
+    Volt,
+)
 from deq_mpc_core.config import Config
 from deq_mpc_core.policy.interface import Command
 
@@ -27,6 +39,9 @@ class SafetyConfig(Config):
     pose_warn: Second
     pose_descend: Second
     pose_stop: Second
+    attitude_land: Second
+    rejects_warn: Number
+    rejects_land: Number
     link_land: Second
     link_stop: Second
     fence_low: Metres3
@@ -34,7 +49,14 @@ class SafetyConfig(Config):
     fence_stop: Metre
     tilt_stop: Radian
     tilt_time: Second
-    battery_arm: Volt
+    tumble_tilt: Radian
+    response_angle: Radian
+    response_time: Second
+    disturbance_land: Acceleration
+    disturbance_time: Second
+    speed_land: Speed
+    speed_time: Second
+    obstacle_time: Second
     battery_warn: Volt
     battery_land: Volt
     battery_time: Second
@@ -63,11 +85,21 @@ class Reason(Enum):
     """Why."""
 
     NOMINAL = "nominal"
+    PREFLIGHT = "not ready to fly"
     POSE = "no mocap pose"
+    ATTITUDE = "no attitude from the mocap"
+    REJECTS = "mocap poses are refused"
     LINK = "no word from the vehicle"
     VEHICLE = "the vehicle reports a fault"
     FENCE = "outside the geofence"
     TILT = "tilted too far"
+    TUMBLE = "tumbled"
+    RESPONSE = "does not follow its commands: motor, propeller or firmware"
+    DISTURBANCE = "thrust or mass are not the model's"
+    SPEED = "too fast"
+    OBSTACLE = "inside an obstacle"
+    PROXIMITY = "no command keeps clear of obstacles and fence"
+    FILTER = "the command filter overrules the policy"
     BATTERY = "battery low"
     COMMAND = "the policy's command is not finite"
     SOLVER = "the solver failed"
@@ -90,8 +122,13 @@ class Facts:
 
     Attributes:
         t: now [s].
-        pose_age: since the last accepted pose [s].
-        pos, rpy: (3,) of the estimate [m, rad]; None without one.
+        pose_age, attitude_age: since the last accepted pose, and the last with an attitude [s].
+        pose_rejects: share of the latest poses that the estimator refused.
+        pos, vel, rpy: (3,) of the estimate [m, m/s, rad]; None without one.
+        attitude_error: between its roll and pitch and those that its commands must have led to [rad].
+        disturbance: largest component of the estimated one [m/s^2].
+        clearance: distance from the nearest obstacle's surface, where obstacles are to be avoided [m].
+        margin: of the command filter, see ``command_filter.Filtered`` [m]; overruled: whether it changed the command.
         link_age: since the vehicle's last report [s].
         voltage: of its battery, loaded [V].
         vehicle_fault: whether it reports that it cannot fly.
@@ -101,8 +138,16 @@ class Facts:
 
     t: float
     pose_age: float = inf
+    attitude_age: float = 0.0
+    pose_rejects: float = 0.0
     pos: Array | None = None
+    vel: Array | None = None
     rpy: Array | None = None
+    attitude_error: float = 0.0
+    disturbance: float = 0.0
+    clearance: float = inf
+    margin: float = inf
+    overruled: bool = False
     link_age: float = inf
     voltage: float = 0.0
     vehicle_fault: bool = False
@@ -116,6 +161,10 @@ class Memory:
     """Since when, or for how many steps in a row, something has been so."""
 
     tilted_since: float | None = None
+    astray_since: float | None = None
+    disturbed_since: float | None = None
+    fast_since: float | None = None
+    inside_since: float | None = None
     battery_low_since: float | None = None
     not_finite: int = 0
     solver_failures: int = 0
@@ -124,12 +173,16 @@ class Memory:
 
 def remember(memory: Memory, facts: Facts, config: SafetyConfig) -> Memory:
     """The memory after a step with these facts."""
-    tilted = facts.rpy is not None and max(abs(facts.rpy[0]), abs(facts.rpy[1])) > config.tilt_stop
+    speed = 0.0 if facts.vel is None else float(np.linalg.norm(facts.vel))
     battery_low = facts.voltage < config.battery_land and isfinite(facts.link_age)
     return replace(
         memory,
-        tilted_since=_since(memory.tilted_since, facts.t) if tilted else None,
-        battery_low_since=_since(memory.battery_low_since, facts.t) if battery_low else None,
+        tilted_since=_since(memory.tilted_since, facts.t, _tilt(facts) > config.tilt_stop),
+        astray_since=_since(memory.astray_since, facts.t, not facts.attitude_error <= config.response_angle),
+        disturbed_since=_since(memory.disturbed_since, facts.t, not facts.disturbance <= config.disturbance_land),
+        fast_since=_since(memory.fast_since, facts.t, not speed <= config.speed_land),
+        inside_since=_since(memory.inside_since, facts.t, facts.clearance < 0.0),
+        battery_low_since=_since(memory.battery_low_since, facts.t, battery_low),
         not_finite=0 if facts.command_finite else memory.not_finite + 1,
         solver_failures=0 if facts.solver_ok else memory.solver_failures + 1,
         late=memory.late + 1 if facts.late else 0,
@@ -141,32 +194,18 @@ def check(facts: Facts, memory: Memory, config: SafetyConfig) -> Verdict:
     verdicts = (
         _check_vehicle(facts),
         _check_pose(facts, config),
+        _check_attitude(facts, config),
         _check_link(facts, config),
         _check_fence(facts, config),
-        _check_tilt(facts, memory, config),
+        _check_tumble(facts, config),
+        *_check_lasting(facts.t, memory, config),
         _check_bad_steps(memory.not_finite, Reason.COMMAND, config),
         _check_bad_steps(memory.solver_failures, Reason.SOLVER, config),
-        _check_battery(facts, memory, config),
+        _check_battery(facts, config),
         _check_deadline(memory, config),
+        _check_filter(facts),
     )
     return max(verdicts, key=lambda verdict: verdict.action)
-
-
-def may_arm(facts: Facts, config: SafetyConfig) -> Verdict:
-    """NOMINAL if a vehicle on the ground may start its motors, else the first reason against it."""
-    if facts.vehicle_fault:
-        return Verdict(Action.STOP, Reason.VEHICLE)
-    if facts.link_age > config.link_land:
-        return Verdict(Action.STOP, Reason.LINK)
-    if facts.pos is None or facts.pose_age > config.pose_warn:
-        return Verdict(Action.STOP, Reason.POSE)
-    if facts.voltage < config.battery_arm:
-        return Verdict(Action.STOP, Reason.BATTERY)
-    if _beyond_fence(facts.pos, config) > 0.0:
-        return Verdict(Action.STOP, Reason.FENCE)
-    if facts.rpy is not None and max(abs(facts.rpy[0]), abs(facts.rpy[1])) > config.tilt_command_max:
-        return Verdict(Action.STOP, Reason.TILT)
-    return NOMINAL
 
 
 def limit_command(command: Command, thrust_max: float, config: SafetyConfig) -> Command:
@@ -185,8 +224,29 @@ def is_finite(command: Command) -> bool:
     return all(isfinite(value) for value in command)
 
 
-def _since(before: float | None, t: float) -> float:
+def goal_refusal(goal: Array, config: SafetyConfig) -> str:
+    """Why nobody flies to a goal (3,); "" if it will do."""
+    if not np.isfinite(goal).all():
+        return "the goal is not finite"
+    return "the goal is outside the fence" if beyond_fence(goal, config) > 0.0 else ""
+
+
+def beyond_fence(pos: Array, config: SafetyConfig) -> float:
+    """Distance by which a position is outside the fence along its worst axis [m]; negative inside; NaN is outside."""
+    beyond = float(np.max(np.maximum(pos - np.array(config.fence_high), np.array(config.fence_low) - pos)))
+    return beyond if isfinite(beyond) else inf
+
+
+def _since(before: float | None, t: float, so: bool) -> float | None:
+    """Since when it is so."""
+    if not so:
+        return None
     return t if before is None else before
+
+
+def _tilt(facts: Facts) -> float:
+    """Angle between the body's and the world's z axis [rad]; 0 where it is not known."""
+    return 0.0 if facts.rpy is None else acos(min(max(cos(facts.rpy[0]) * cos(facts.rpy[1]), -1.0), 1.0))
 
 
 def _check_vehicle(facts: Facts) -> Verdict:
@@ -202,30 +262,47 @@ def _check_pose(facts: Facts, config: SafetyConfig) -> Verdict:
     return Verdict(Action.WARN, Reason.POSE) if age > config.pose_warn else NOMINAL
 
 
+def _check_attitude(facts: Facts, config: SafetyConfig) -> Verdict:
+    """Poses that come without attitude, or so doubtful that many are refused."""
+    if facts.attitude_age > config.attitude_land and facts.pose_age <= config.pose_descend:
+        return Verdict(Action.LAND, Reason.ATTITUDE)
+    if facts.pose_rejects > config.rejects_land:
+        return Verdict(Action.LAND, Reason.REJECTS)
+    return Verdict(Action.WARN, Reason.REJECTS) if facts.pose_rejects > config.rejects_warn else NOMINAL
+
+
 def _check_link(facts: Facts, config: SafetyConfig) -> Verdict:
     if facts.link_age > config.link_stop:
         return Verdict(Action.STOP, Reason.LINK)
     return Verdict(Action.LAND, Reason.LINK) if facts.link_age > config.link_land else NOMINAL
 
 
-def _beyond_fence(pos: Array, config: SafetyConfig) -> float:
-    """Distance by which a position is outside the fence along its worst axis [m]; negative inside; NaN is outside."""
-    beyond = float(np.max(np.maximum(pos - np.array(config.fence_high), np.array(config.fence_low) - pos)))
-    return beyond if isfinite(beyond) else inf
-
-
 def _check_fence(facts: Facts, config: SafetyConfig) -> Verdict:
     if facts.pos is None:
         return NOMINAL
-    beyond = _beyond_fence(facts.pos, config)
+    beyond = beyond_fence(facts.pos, config)
     if beyond > config.fence_stop:
         return Verdict(Action.STOP, Reason.FENCE)
     return Verdict(Action.LAND, Reason.FENCE) if beyond > 0.0 else NOMINAL
 
 
-def _check_tilt(facts: Facts, memory: Memory, config: SafetyConfig) -> Verdict:
-    too_long = memory.tilted_since is not None and facts.t - memory.tilted_since > config.tilt_time
-    return Verdict(Action.STOP, Reason.TILT) if too_long else NOMINAL
+def _check_tumble(facts: Facts, config: SafetyConfig) -> Verdict:
+    return Verdict(Action.STOP, Reason.TUMBLE) if _tilt(facts) > config.tumble_tilt else NOMINAL
+
+
+def _check_lasting(t: float, memory: Memory, config: SafetyConfig) -> list[Verdict]:
+    """What counts once it has lasted."""
+    lasting = (
+        (memory.tilted_since, config.tilt_time, Action.STOP, Reason.TILT),
+        (memory.astray_since, config.response_time, Action.STOP, Reason.RESPONSE),
+        (memory.disturbed_since, config.disturbance_time, Action.LAND, Reason.DISTURBANCE),
+        (memory.fast_since, config.speed_time, Action.LAND, Reason.SPEED),
+        (memory.inside_since, config.obstacle_time, Action.LAND, Reason.OBSTACLE),
+        (memory.battery_low_since, config.battery_time, Action.LAND, Reason.BATTERY),
+    )
+    return [
+        Verdict(action, reason) for since, limit, action, reason in lasting if since is not None and t - since > limit
+    ]
 
 
 def _check_bad_steps(count: int, reason: Reason, config: SafetyConfig) -> Verdict:
@@ -236,9 +313,7 @@ def _check_bad_steps(count: int, reason: Reason, config: SafetyConfig) -> Verdic
     return Verdict(Action.WARN, reason) if count > 0 else NOMINAL
 
 
-def _check_battery(facts: Facts, memory: Memory, config: SafetyConfig) -> Verdict:
-    if memory.battery_low_since is not None and facts.t - memory.battery_low_since > config.battery_time:
-        return Verdict(Action.LAND, Reason.BATTERY)
+def _check_battery(facts: Facts, config: SafetyConfig) -> Verdict:
     return Verdict(Action.WARN, Reason.BATTERY) if facts.voltage < config.battery_warn else NOMINAL
 
 
@@ -246,3 +321,10 @@ def _check_deadline(memory: Memory, config: SafetyConfig) -> Verdict:
     if memory.late >= config.late_steps_land:
         return Verdict(Action.LAND, Reason.DEADLINE)
     return Verdict(Action.WARN, Reason.DEADLINE) if memory.late > 0 else NOMINAL
+
+
+def _check_filter(facts: Facts) -> Verdict:
+    """The filter has done what can be done; people should know that it had to."""
+    if facts.margin < 0.0:
+        return Verdict(Action.WARN, Reason.PROXIMITY)
+    return Verdict(Action.WARN, Reason.FILTER) if facts.overruled else NOMINAL

@@ -8,7 +8,7 @@ import typer
 
 
 def call(
-    what: Annotated[str, typer.Argument(help="arm, disarm, takeoff, land or emergency.")],
+    what: Annotated[str, typer.Argument(help="arm, disarm, takeoff, notify_setpoints_stop, land, emergency.")],
     robot: Annotated[str, typer.Option(help="Name of the robot.")] = "cf",
     timeout: Annotated[float, typer.Option(min=0.1, help="How long to wait for the controller [s].")] = 5.0,
 ) -> None:
