@@ -265,7 +265,6 @@ class ControllerNode(Node):
             "mocap_hz": f"{step.mocap.rate:.0f}",
             "mocap_latency_ms": f"{1e3 * step.mocap.latency:.1f}",
             "mocap_rejects": f"{step.mocap.rejects:.2f}",
-            "thrust_factor": f"{step.thrust.value:.3f}",
             "battery_v": f"{vehicle.voltage:.2f}",
             "link_age_ms": f"{1e3 * vehicle.age:.0f}",
             **{f"poses_{gate.name.lower()}": count for gate, count in self._pilot.estimator.gates.items()},
