@@ -84,7 +84,7 @@ def test_what_the_flight_passes_is_what_the_node_declares(executable: str) -> No
     for name, value in node.parameters.items():
         assert type(value) is type(declared[name].default), name
         assert set(choices[name]) == set(declared[name].choices) or isinstance(value, bool), name
-        assert value == declared[name].default or name == "auto", name
+        assert value == declared[name].default or name in ("auto", "sim"), name
 
 
 @pytest.mark.parametrize("name", ["robot", "world_frame", "rate", "platform", "firmware", "virtual_scene", "auto"])
@@ -100,6 +100,7 @@ def test_what_differs_from_lab_to_lab_reaches_every_node_that_has_it(name: str) 
         ({"rate": "1000"}, "parameter 'rate' is 1000.0; choose float 20..200"),
         ({"radius": "nan"}, "parameter 'radius' is nan; choose float 0.01..0.5"),
         ({"uri": "udp://127.0.0.1"}, "uri 'udp://127.0.0.1' is none of a Crazyflie"),
+        ({"crazyflies_yaml_file": "/nowhere.yaml"}, "/nowhere.yaml: cannot be read"),
         ({"platform": "cf99"}, "unknown platform 'cf99'"),
         ({"firmware": "2019.01"}, "no thrust map of cf21_legacy_props for firmware 2019.01"),
         ({"policy": "missing.safetensors"}, "missing.safetensors: no such checkpoint"),

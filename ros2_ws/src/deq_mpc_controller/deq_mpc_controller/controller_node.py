@@ -21,6 +21,7 @@ from visualization_msgs.msg import MarkerArray
 
 from deq_mpc_controller import flight, ros_messages, ros_mocap, ros_services, safety
 from deq_mpc_controller.conversions import load_thrust_map
+from deq_mpc_controller.crazyflies_yaml import choose_vehicle
 from deq_mpc_controller.estimate import Gate
 from deq_mpc_controller.flight import Manoeuvre, Mode, Request, Source
 from deq_mpc_controller.flight_statistics import FlightStatistics
@@ -55,11 +56,14 @@ class ControllerNode(Node):
         self.period = 1.0 / value["rate"]
         self._robot, self._frame, self._auto = value["robot"], value["world_frame"], value["auto"]
         self._policy: Policy = load_policy(value["policy"])
-        thrust_map = load_thrust_map(value["platform"], value["firmware"])
+        vehicle = choose_vehicle(value)
+        for key, reason in vehicle.ignored.items():
+            self.get_logger().info(f"{value['crazyflies_yaml_file']}: {key} is ignored: {reason}")
+        thrust_map = load_thrust_map(vehicle.platform, vehicle.firmware)
         self._pilot = Pilot(self._policy, load_policy("straight-line"), controller_config(), thrust_map, self._auto)
         self._pilot.warm_up()
         link_config = controller_config().link.model_copy(update={"connect_time": value["connect_time"]})
-        self.link = CrazyflieLink(value["uri"], thrust_map, link_config)
+        self.link = CrazyflieLink(vehicle.uri, thrust_map, link_config)
         self._statistics = FlightStatistics(self.period)
         self._thread_clock = ThreadClock()
         self._world = Surroundings(obstacles_known=False)
@@ -265,6 +269,7 @@ class ControllerNode(Node):
             "mocap_hz": f"{step.mocap.rate:.0f}",
             "mocap_latency_ms": f"{1e3 * step.mocap.latency:.1f}",
             "mocap_rejects": f"{step.mocap.rejects:.2f}",
+            "thrust_factor": f"{step.thrust.value:.3f}",
             "battery_v": f"{vehicle.voltage:.2f}",
             "link_age_ms": f"{1e3 * vehicle.age:.0f}",
             **{f"poses_{gate.name.lower()}": count for gate, count in self._pilot.estimator.gates.items()},

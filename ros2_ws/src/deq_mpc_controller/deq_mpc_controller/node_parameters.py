@@ -13,9 +13,9 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from deq_mpc_controller.conversions import load_thrust_map
+from deq_mpc_controller.crazyflies_yaml import choose_vehicle
 from deq_mpc_controller.launch_file import Node
 from deq_mpc_controller.settings import controller_config
-from deq_mpc_controller.uri import check_uri
 from deq_mpc_core.errors import UserError
 
 GROUP = "deq_mpc.node_parameters"
@@ -93,11 +93,11 @@ def check_nodes(nodes: Sequence[Node]) -> None:
 
 
 def _check_controller(values: Mapping[str, Any]) -> None:
-    """Refuse a policy that cannot be flown, what is no vehicle's URI, and a vehicle whose thrust is not known."""
+    """Refuse a policy that cannot be flown, and a vehicle that cannot be found or whose thrust is not known."""
     from deq_mpc_core.policy import check_policy
 
-    check_uri(values["uri"])
-    load_thrust_map(values["platform"], values["firmware"])
+    vehicle = choose_vehicle(values)
+    load_thrust_map(vehicle.platform, vehicle.firmware)
     check_policy(values["policy"])
 
 
@@ -114,6 +114,8 @@ _LINK = controller_config().link
 CONTROLLER_NODE = (
     Parameter("robot", "cf", "name of the robot: prefix of its topics and services"),
     Parameter("uri", "udp://127.0.0.1:19850", "Crazyflie to connect to; radio://0/80/2M/E7E7E7E7E7 in the lab"),
+    Parameter("crazyflies_yaml_file", "", "Crazyswarm2's list of robots: uri and platform of `robot`; empty: none"),
+    Parameter("sim", False, "the vehicle is simulated: uri and platform are those of the parameters"),
     Parameter("policy", "default", "checkpoint's path, or default, expert, straight-line"),
     Parameter("platform", "cf21_legacy_props", "platform in config/thrust_maps.yaml"),
     Parameter("firmware", "2026.04", "firmware release, which belongs to a generation in config/thrust_maps.yaml"),
