@@ -1,11 +1,13 @@
 """The control step against the simulated vehicle in lockstep: a whole flight, and every failure down to the ground."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from deq_mpc_controller.conversions import load_thrust_map
+from deq_mpc_controller.estimate import Gate
 from deq_mpc_controller.flight import Mode, Request, Source
 from deq_mpc_controller.pilot import Pilot, Step, Surroundings
 from deq_mpc_controller.setpoint_stream import due_setpoint
@@ -181,6 +183,99 @@ def test_vehicle_trouble_in_the_air(status: VehicleStatus, reason: str, mode: Mo
     assert step.state.failure == reason
 
 
+def test_a_dead_motor_stops_the_others_before_it_has_turned_over() -> None:
+    flight = Flight()
+    flight.run(lambda step: flight.fly_began is not None and step.t - flight.fly_began > 0.5)
+    broken, died = flight.vehicle.parameters, flight.vehicle.t
+    flight.vehicle.parameters = broken._replace(thrust_max=broken.thrust_max * np.array([0.0, 1.0, 1.0, 1.0]))
+    step = flight.run(lambda step: step.state.mode is Mode.FAULT)
+    assert step.state.failure == "does not follow its commands: motor, propeller or firmware"
+    assert step.t - died < 0.5
+    assert step.setpoint.kind is SetpointKind.OFF
+
+
+def test_thrust_far_from_the_models_lands() -> None:
+    flight = Flight()
+    flight.run(lambda step: flight.fly_began is not None and step.t - flight.fly_began > 0.5)
+    heavy = flight.vehicle.parameters
+    flight.vehicle.parameters = heavy._replace(mass=0.6 * heavy.mass)
+    step = flight.run(landed)
+    assert step.state.failure == "thrust or mass are not the model's"
+
+
+class Doubtful(Flight):
+    """Poses that are wrong, or without attitude, from half a second after the take-off on."""
+
+    def __init__(self, change: Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
+        super().__init__()
+        count, add_pose = [0], self.pilot.add_pose
+
+        def spoilt(t: float, pos: np.ndarray, quat: np.ndarray, now: float) -> object:
+            if self.fly_began is not None and now - self.fly_began > 0.5:
+                count[0] += 1
+                pos, quat = change(count[0], pos, quat)
+            return add_pose(t, pos, quat, now)
+
+        self.pilot.add_pose = spoilt
+
+
+def test_a_storm_of_jumps_lands() -> None:
+    """Two of three poses belong to something else; the third keeps the estimate alive."""
+    flight = Doubtful(lambda n, pos, quat: (pos + np.array([0.0, 0.0, 0.5 * (n % 3 > 0)]), quat))
+    step = flight.run(landed)
+    assert step.state.failure == "mocap poses are refused"
+    assert flight.impact < 0.7
+
+
+def test_lost_attitude_lands() -> None:
+    flight = Doubtful(lambda n, pos, quat: (pos, np.full(4, np.nan)))
+    step = flight.run(landed)
+    assert step.state.failure == "no attitude from the mocap"
+    assert flight.impact < 0.7
+    assert flight.vehicle.truth.pos[2] < 0.06
+
+
+def test_poses_that_freeze_are_a_mocap_that_is_lost() -> None:
+    frozen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def freeze(n: int, pos: np.ndarray, quat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        frozen.append((pos, quat))
+        return frozen[0]
+
+    step = Doubtful(freeze).run(landed)
+    assert step.state.failure == "no mocap pose"
+
+
+def test_a_policy_that_flies_out_of_the_fence_does_not_get_there() -> None:
+    outwards = Command(0.0, 0.45, 0.0, 0.36)
+    flight = Flight(BrokenPolicy(0, outwards, Status.CONVERGED))
+    flight.run(lambda step: flight.fly_began is not None and step.t - flight.fly_began > 6.0)
+    assert flight.vehicle.truth.pos[0] < 2.15
+    assert flight.steps[-1].state.mode is Mode.FLY
+    assert any(step.filtered is not None and step.filtered.intervened for step in flight.steps)
+    assert "the command filter overrules the policy" in {step.verdict.reason.value for step in flight.steps}
+
+
+def test_without_the_filter_it_does() -> None:
+    config = controller_config()
+    off = config.model_copy(update={"filter": config.filter.model_copy(update={"enabled": False})})
+    flight = Flight(BrokenPolicy(0, Command(0.0, 0.45, 0.0, 0.36), Status.CONVERGED))
+    flight.pilot = Pilot(
+        BrokenPolicy(0, Command(0.0, 0.45, 0.0, 0.36), Status.CONVERGED), STRAIGHT, off, THRUST_MAP, True
+    )
+    step = flight.run(lambda step: step.state.failure != "")
+    assert step.state.failure == "too fast"
+    flight.run(lambda step: flight.vehicle.truth.pos[0] > 2.15)
+
+
+def test_a_clock_that_is_set_back_on_the_ground_is_followed() -> None:
+    pilot = Pilot(STRAIGHT, STRAIGHT, controller_config(), THRUST_MAP)
+    pose = ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0])
+    assert pilot.add_pose(100.0, *pose, 100.0) is Gate.ACCEPTED
+    assert pilot.add_pose(99.9, *pose, 100.01) is Gate.OUT_OF_ORDER
+    assert pilot.add_pose(90.0, *pose, 90.0) is Gate.ACCEPTED
+
+
 def test_emergency_request_in_the_air() -> None:
     flight = Flight()
     flight.run(lambda step: step.state.mode is Mode.FLY)
@@ -192,7 +287,7 @@ def test_emergency_request_in_the_air() -> None:
 def test_does_not_start_without_pose_goal_or_battery() -> None:
     def mode_after(world: Surroundings, vehicle: VehicleStatus, poses: bool) -> Mode:
         pilot = Pilot(STRAIGHT, STRAIGHT, controller_config(), THRUST_MAP, auto=True)
-        for t in np.arange(0.0, 0.2, PERIOD):
+        for t in np.arange(0.0, 1.3, PERIOD):
             if poses:
                 pilot.add_pose(t, HOME, [0.0, 0.0, 0.0, 1.0], t)
             step = pilot.step(t, world, vehicle)
@@ -200,6 +295,7 @@ def test_does_not_start_without_pose_goal_or_battery() -> None:
 
     ready = Surroundings(goal=GOAL, start=START)
     assert mode_after(ready, HEALTHY, poses=True) is Mode.TAKEOFF
+    assert mode_after(replace(ready, obstacles_known=False), HEALTHY, poses=True) is Mode.IDLE
     assert mode_after(ready, HEALTHY, poses=False) is Mode.IDLE
     assert mode_after(Surroundings(), HEALTHY, poses=True) is Mode.READY
     assert mode_after(ready, VehicleStatus(True, 3.4, 0.02), poses=True) is Mode.IDLE

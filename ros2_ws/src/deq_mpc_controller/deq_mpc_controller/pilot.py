@@ -12,12 +12,15 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deq_mpc_controller import flight, hover_thrust, safety
+from deq_mpc_controller import flight, hover_thrust, preflight, safety
 from deq_mpc_controller.command_filter import CommandFilter, Filtered
 from deq_mpc_controller.conversions import ThrustMap, command_from_rpyt, rpyt_from_command
 from deq_mpc_controller.estimate import Estimate, Estimator, Gate
-from deq_mpc_controller.flight import FlightInputs, FlightState, Mode, Reference, Request, Source
+from deq_mpc_controller.flight import FlightInputs, FlightState, Manoeuvre, Mode, Reference, Request, Source
+from deq_mpc_controller.mocap_monitor import MocapMonitor, MocapReport
 from deq_mpc_controller.planned_inputs import planned_inputs
+from deq_mpc_controller.preflight import Readiness
+from deq_mpc_controller.response import AttitudeReference
 from deq_mpc_controller.settings import ControllerConfig
 from deq_mpc_controller.vehicle_io import NO_COMMAND, Setpoint, SetpointKind, VehicleStatus
 from deq_mpc_core.models import crazyflie as cf
@@ -29,6 +32,8 @@ Array = NDArray[np.float64]
 
 _LEVEL_GAIN = 4.0
 """Blind descent: vertical acceleration per error of the vertical speed [1/s]."""
+_CLOCK_STEP = 1.0
+"""A pose so much older than the last one is not late: the clock of the motion capture was set [s]."""
 _FLOOR_MARGIN = 0.5
 """How far below the take-off height the fence of take-off and landing reaches [m]."""
 
@@ -42,12 +47,14 @@ class Surroundings:
         start: (3,) where the flight to the goal begins [m]; None: above the take-off spot.
         obstacles: (K, 7), see ``Observation``.
         obstacles_stamp: when they were there [s].
+        obstacles_known: whether anybody said which there are; an automatic flight waits for it.
     """
 
     goal: Array | None = None
     start: Array | None = None
     obstacles: Array = field(default_factory=lambda: np.zeros((0, 7)))
     obstacles_stamp: float = 0.0
+    obstacles_known: bool = True
 
     def obstacles_at(self, t: float) -> Array:
         """The obstacles (K, 7) at ``t``: straight on from their message."""
@@ -66,6 +73,8 @@ class Step:
         info: of the policy; None if none flew.
         policy_seconds: its computing time; 0 if none flew.
         filtered: what the command filter made of the policy's command; None if it did not look at it.
+        mocap: what the motion capture is worth.
+        missing: what stands in the way of arming; see ``preflight.missing``.
         thrust: how much of the commanded thrust arrives.
     """
 
@@ -78,6 +87,8 @@ class Step:
     info: PolicyInfo | None
     policy_seconds: float
     filtered: Filtered | None = None
+    mocap: MocapReport = field(default_factory=MocapReport)
+    missing: tuple[str, ...] = ()
     thrust: hover_thrust.ThrustFactor = field(default_factory=hover_thrust.ThrustFactor)
 
 
@@ -117,7 +128,6 @@ class Pilot:
         """
         self.estimator = Estimator(config.estimator)
         self.state = state or FlightState()
-        self.verdict = safety.NOMINAL
         self._policies = {Source.POLICY: policy, Source.HOVER: hover_policy, Source.GROUND_HOVER: hover_policy}
         self._config = config
         self._thrust_map = thrust_map
@@ -125,6 +135,8 @@ class Pilot:
         self._filter = CommandFilter(
             config.filter, config.safety.tilt_command_max, config.safety.thrust_command_min, thrust_map.force_max
         )
+        self._mocap = MocapMonitor()
+        self._response = AttitudeReference()
         self._thrust = hover_thrust.ThrustFactor()
         self._memory = safety.Memory()
         self._last = _Outcome()
@@ -143,11 +155,17 @@ class Pilot:
         self._filter.reset()
 
     def add_pose(self, stamp: float, pos: ArrayLike, quat: ArrayLike, received: float) -> Gate:
-        """A mocap pose, see ``Estimator.add_pose``. On the ground a jump is a vehicle put elsewhere: start anew."""
+        """A mocap pose, see ``Estimator.add_pose``.
+
+        On the ground a jump is a vehicle put elsewhere, and a stamp far back a clock that was set: start anew.
+        """
+        before = self.estimator.stamp
         gate = self.estimator.add_pose(stamp, pos, quat, received)
-        if gate is Gate.JUMP and self.state.mode in (Mode.IDLE, Mode.READY):
+        set_back = gate is Gate.OUT_OF_ORDER and before is not None and stamp < before - _CLOCK_STEP
+        if (gate is Gate.JUMP or set_back) and self.state.mode in (Mode.IDLE, Mode.READY):
             self.estimator.reset()
             gate = self.estimator.add_pose(stamp, pos, quat, received)
+        self._mocap.add(stamp, received, gate)
         return gate
 
     def step(
@@ -157,23 +175,26 @@ class Pilot:
         vehicle: VehicleStatus,
         requests: frozenset[Request] = frozenset(),
         late: bool = False,
+        manoeuvre: Manoeuvre | None = None,
     ) -> Step:
-        """One control step at ``now`` [s]; ``late``: the last one missed its deadline."""
+        """One control step at ``now`` [s]; ``late``: the last one missed its deadline; ``manoeuvre``: of a request."""
         estimate = self.estimator.estimate(now)
-        verdict, ready = self._judge(now, estimate, vehicle, late)
-        self.verdict = verdict
+        mocap = self._mocap.report(now)
+        verdict, missing = self._judge(self._facts(now, estimate, vehicle, world, mocap, late), vehicle, world, mocap)
+        goal = world.goal if world.obstacles_known or not self._auto else None
         self.state = flight.advance(
             self.state,
             FlightInputs(
                 t=now,
                 pos=None if estimate is None else estimate.x[cf.POS],
                 vel=None if estimate is None else estimate.x[cf.VEL],
-                ready=ready,
+                ready=not missing,
                 armed=vehicle.armed,
                 action=verdict.action,
                 reason=verdict.reason.value,
                 requests=requests,
-                goal=world.goal,
+                manoeuvre=manoeuvre or Manoeuvre(),
+                goal=goal,
                 start=world.start,
                 auto=self._auto,
             ),
@@ -182,47 +203,87 @@ class Pilot:
         self.estimator.grounded = not self.state.airborne
         if estimate is not None:
             self._thrust = hover_thrust.observe(self._thrust, estimate, self.state.airborne, self._config.hover_thrust)
-        reference = flight.reference(self.state, now, world.goal, self._config.flight)
+        reference = flight.reference(self.state, now, goal, self._config.flight)
         self._last = last = self._filtered(
             reference.source, self._act(reference, now, estimate, world), now, estimate, world
         )
         setpoint = self._setpoint(reference.source, last, estimate)
         self.estimator.add_command(now, setpoint.command)
+        self._response.send(now, setpoint.command)
+        if not self.state.airborne:
+            self._response.reset()
         return Step(
-            now,
-            setpoint,
-            self.state,
-            verdict,
-            estimate,
-            reference.source,
-            last.info,
-            last.seconds,
-            last.filtered,
-            self._thrust,
+            t=now,
+            setpoint=setpoint,
+            state=self.state,
+            verdict=verdict,
+            estimate=estimate,
+            source=reference.source,
+            info=last.info,
+            policy_seconds=last.seconds,
+            filtered=last.filtered,
+            mocap=mocap,
+            missing=missing,
+            thrust=self._thrust,
         )
 
-    def _judge(
-        self, now: float, estimate: Estimate | None, vehicle: VehicleStatus, late: bool
-    ) -> tuple[safety.Verdict, bool]:
-        """Safety verdict, and whether the vehicle may arm."""
-        config = self._config.safety
+    def _facts(
+        self,
+        now: float,
+        estimate: Estimate | None,
+        vehicle: VehicleStatus,
+        world: Surroundings,
+        mocap: MocapReport,
+        late: bool,
+    ) -> safety.Facts:
+        """The facts of this step, and of the policy's last one."""
+        filtered = self._last.filtered
         facts = safety.Facts(
             t=now,
-            pose_age=inf if estimate is None else estimate.age,
-            pos=None if estimate is None else estimate.x[cf.POS],
-            rpy=None if estimate is None else estimate.x[cf.RPY],
+            pose_rejects=mocap.rejects,
             link_age=vehicle.age,
             voltage=vehicle.voltage,
             vehicle_fault=bool(vehicle.fault),
             command_finite=self._last.finite,
             solver_ok=self._last.solved,
             late=late,
+            margin=inf if filtered is None else filtered.margin,
+            overruled=filtered is not None and filtered.intervened,
         )
-        self._memory = safety.remember(self._memory, facts, config)
-        may_arm = safety.may_arm(facts, config)
+        if estimate is None:
+            return facts
+        x, avoiding = estimate.x, filtered is not None
+        return replace(
+            facts,
+            pose_age=estimate.age,
+            attitude_age=estimate.attitude_age,
+            pos=x[cf.POS],
+            vel=x[cf.VEL],
+            rpy=x[cf.RPY],
+            attitude_error=self._response.error(x[cf.RPY]),
+            disturbance=float(np.max(np.abs(estimate.disturbance))),
+            clearance=_clearance(x[cf.POS], world.obstacles_at(now)) if avoiding else inf,
+        )
+
+    def _judge(
+        self, facts: safety.Facts, vehicle: VehicleStatus, world: Surroundings, mocap: MocapReport
+    ) -> tuple[safety.Verdict, tuple[str, ...]]:
+        """Safety verdict, and what is missing for arming on the ground."""
+        config = self._config
+        self._memory = safety.remember(self._memory, facts, config.safety)
         if self.state.mode in flight.IN_FLIGHT:
-            return safety.check(facts, self._memory, config), False
-        return may_arm, may_arm.action is safety.Action.NONE
+            return safety.check(facts, self._memory, config.safety), ()
+        ready = Readiness(
+            vehicle=vehicle,
+            mocap=mocap,
+            pos=facts.pos,
+            rpy=facts.rpy,
+            attitude_age=facts.attitude_age,
+            obstacles_wanted=self._auto,
+            obstacles_known=world.obstacles_known,
+        )
+        missing = preflight.missing(ready, config.preflight, config.safety)
+        return safety.Verdict(safety.Action.STOP, safety.Reason.PREFLIGHT) if missing else safety.NOMINAL, missing
 
     def _act(self, reference: Reference, now: float, estimate: Estimate | None, world: Surroundings) -> _Outcome:
         """The command of whoever flies."""
@@ -329,3 +390,10 @@ class Pilot:
         """The command limited, and rounded to what the radio's integer carries."""
         limited = safety.limit_command(command, self._thrust_map.force_max, self._config.safety)
         return command_from_rpyt(rpyt_from_command(limited, self._thrust_map), self._thrust_map)
+
+
+def _clearance(pos: Array, obstacles: Array) -> float:
+    """Distance [m] from ``pos`` (3,) to the nearest surface of the obstacles (K, 7); infinity without any."""
+    if len(obstacles) == 0:
+        return inf
+    return float(np.min(np.sqrt(np.sum((obstacles[:, :3] - pos) ** 2, axis=1)) - obstacles[:, 3]))

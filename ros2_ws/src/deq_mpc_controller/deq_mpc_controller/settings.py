@@ -7,8 +7,8 @@ from functools import cache
 from deq_mpc_controller.command_filter import FilterConfig
 from deq_mpc_controller.estimate import EstimatorConfig
 from deq_mpc_controller.flight import FlightConfig
-from deq_mpc_controller.preflight import PreflightConfig
 from deq_mpc_controller.hover_thrust import HoverThrustConfig
+from deq_mpc_controller.preflight import PreflightConfig
 from deq_mpc_controller.safety import SafetyConfig
 from deq_mpc_controller.vehicle_io import LinkConfig
 from deq_mpc_core.config import Config, load_config
