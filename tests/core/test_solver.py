@@ -313,6 +313,56 @@ def test_crossed_bounds_are_seen_without_iterating_to_the_end(engine: Engine) ->
     assert solution.status.tolist() == [Status.INFEASIBLE, Status.ITERATING, Status.ITERATING]
 
 
+def inside_a_sphere(depth: float, batch: int = 20) -> Data:
+    """Starts ``depth`` [m] inside a standing sphere of 0.3 m; from 0.1 m the next knot cannot be out."""
+    data = crazyflies(batch, horizon=15, spheres=1)
+    centre = data.x_init[:, None, None, :3] - [0.3 - depth, 0.0, 0.0]
+    centres = np.ascontiguousarray(np.broadcast_to(centre, (batch, 15, 1, 3)))
+    return data._replace(centres=centres, radii=np.full((batch, 1), 0.3))
+
+
+@pytest.mark.parametrize("engine", [CpuEngine(crazyflie_model(), threads=1), TorchEngine(crazyflie_model())])
+def test_a_start_deep_inside_a_sphere_is_infeasible_and_gets_the_way_out(engine: Engine) -> None:
+    data = inside_a_sphere(0.1, 4)
+    few = solve_one(data, SolverOptions(al_iterations=8, newton_steps=50), engine)
+    assert (few.status == Status.INFEASIBLE).any()
+    for b in np.flatnonzero(few.status == Status.INFEASIBLE):
+        depth = 0.3 - np.linalg.norm(few.state.tau[b, :, :3] - data.centres[b, 0, 0], axis=-1)
+        assert depth[1] == pytest.approx(few.violation[b], abs=1e-6)
+        assert (depth[10:] < 1e-3).all()
+
+
+@pytest.mark.parametrize("name", ["cartpole", "crazyflie"])
+@pytest.mark.parametrize("penalty", [100.0, 1e4])
+def test_what_is_feasible_is_hardly_ever_called_infeasible(name: str, penalty: float) -> None:
+    """Where multipliers converge slowly, under a small penalty, there is little progress and still a way.
+
+    The violation of a few has a local minimum there.
+    """
+    data = PROBLEMS[name](100, 0)
+    options = SolverOptions(al_iterations=12, newton_steps=20, penalty_max=penalty)
+    solution = CpuEngine(MODELS[name], threads=1).solve(data, cold_state(data, 1.0), options)
+    assert (solution.status == Status.ITERATING).any() or penalty > 100.0
+    assert (solution.status == Status.INFEASIBLE).sum() <= 3
+
+
+@pytest.mark.parametrize("engine", [CpuEngine(pendulum_model(), threads=1), TorchEngine(pendulum_model())])
+def test_a_stale_multiplier_is_no_solution(engine: Engine) -> None:
+    """It pulls the plan away from a bound that is not touched: nothing is violated, and nothing optimal."""
+    data = pendulums(1, horizon=1)._replace(u_ref=np.zeros((1, 1, 1)))
+    data = data._replace(lower=np.full((1, 1, 3), -5.0), upper=np.full((1, 1, 3), 5.0))
+    state = cold_state(data, 100.0)
+    state.duals.lower[0, 0, 2] = 150.0
+    one = engine.solve(data, state, SolverOptions(al_iterations=1, newton_steps=30))
+    assert one.violation[0] == 0.0
+    assert one.complementarity[0] > 0.1
+    assert one.status[0] == Status.ITERATING
+    more = engine.solve(data, state, SolverOptions(al_iterations=20, newton_steps=30))
+    assert more.status[0] == Status.CONVERGED
+    assert more.complementarity[0] < 1e-4
+    assert more.state.tau[0, 0, 2] == pytest.approx(0.0, abs=1e-3)
+
+
 def test_a_start_inside_a_sphere_flies_out_of_it() -> None:
     data = crazyflies(1, horizon=15, spheres=1)
     centre = data.x_init[:, None, None, :3] - [0.05, 0.0, 0.0]

@@ -24,13 +24,14 @@ from deq_mpc_core.networks.flight_kernels import (
 )
 from deq_mpc_core.networks.flight_weights import Array32, NetworkWeights, Sizes
 from deq_mpc_core.networks.packing import unpack
-from deq_mpc_core.solver.arrays import Data, Duals, Options
+from deq_mpc_core.solver.arrays import DYNAMICS, NEXT_PENALTY, REPORTED, STATUS, VIOLATION, Data, Duals, Options
 from deq_mpc_core.solver.kernels.riccati import workspace
+from deq_mpc_core.solver.kernels.slot import FASTMATH
 from deq_mpc_core.solver.kernels.solve import solve_one
 
 Array = NDArray[np.float64]
 
-_jit = njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+_jit = njit(cache=True, error_model="numpy", fastmath=FASTMATH)
 
 NX, NU = 13, 4
 YAW, THRUST = 8, 12
@@ -260,7 +261,7 @@ def step(
         np.zeros((horizon, NX + NU)),
         np.zeros((horizon, count)),
     )
-    penalty, work, out = turns.penalty, workspace(horizon), np.zeros(8)
+    penalty, work, out = turns.penalty, workspace(horizon), np.zeros(REPORTED)
     theta, tau = np.empty((horizon, THETA_SIZE)), np.empty((horizon, NX + NU))
     residual = 0.0
     for _ in range(turns.iterations):
@@ -272,8 +273,8 @@ def step(
         comparable = horizon
         data.x_ref[:, :THETA_SIZE] = after.theta
         solve_one(data, after.tau, duals, penalty, turns.options, out, work)
-        penalty = out[7]
-    report[0:3] = out[0:3]
+        penalty = out[NEXT_PENALTY]
+    report[0], report[1], report[2] = out[STATUS], out[DYNAMICS], out[VIOLATION]
     report[4] = _mean_change(after.tau, tau, horizon, 6)
     report[5] = residual
     report[6] = turns.iterations

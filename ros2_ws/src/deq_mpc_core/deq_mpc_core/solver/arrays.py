@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+STATUS, DYNAMICS, VIOLATION, COMPLEMENTARITY, DECREMENT, AL_ITERATIONS, NEWTON_STEPS, PENALTY, NEXT_PENALTY = range(9)
+"""Columns of what a kernel reports of a solve; see `Solution`."""
+REPORTED = 9
+
 
 class Data(NamedTuple):
     """A problem; a leading batch dimension B on each array but dt, T knots, K spheres, nz = nx + nu.

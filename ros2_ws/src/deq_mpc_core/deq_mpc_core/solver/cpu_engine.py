@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deq_mpc_core.models.model import Model
+from deq_mpc_core.solver import arrays
 from deq_mpc_core.solver.arrays import Data, Duals, Gradients, Options
 from deq_mpc_core.solver.engine import check_adjoint_shapes, check_shapes, zero_failures
 from deq_mpc_core.solver.generate import load_kernels
@@ -59,19 +60,20 @@ class CpuEngine:
         tau = np.array(state.tau, dtype=np.float64, order="C")
         duals = Duals(*(np.array(a, dtype=np.float64, order="C") for a in state.duals))
         batch = tau.shape[0]
-        out = np.empty((batch, 8))
+        out = np.empty((batch, arrays.REPORTED))
         kernel = self._kernels.solve.solve_range
         work = (_plain_data(data), tau, duals, _plain(state.penalty), _plain_options(options), out)
         over_batch(self.threads, batch, kernel, *work)
         return Solution(
-            state=SolverState(tau, duals, out[:, 7].copy()),
-            status=out[:, 0].astype(np.int64),
-            dynamics=out[:, 1],
-            violation=out[:, 2],
-            decrement=out[:, 3],
-            al_iterations=out[:, 4].astype(np.int64),
-            newton_steps=out[:, 5].astype(np.int64),
-            penalty=out[:, 6].copy(),
+            state=SolverState(tau, duals, out[:, arrays.NEXT_PENALTY].copy()),
+            status=out[:, arrays.STATUS].astype(np.int64),
+            dynamics=out[:, arrays.DYNAMICS],
+            violation=out[:, arrays.VIOLATION],
+            complementarity=out[:, arrays.COMPLEMENTARITY],
+            decrement=out[:, arrays.DECREMENT],
+            al_iterations=out[:, arrays.AL_ITERATIONS].astype(np.int64),
+            newton_steps=out[:, arrays.NEWTON_STEPS].astype(np.int64),
+            penalty=out[:, arrays.PENALTY].copy(),
         )
 
     def adjoint(

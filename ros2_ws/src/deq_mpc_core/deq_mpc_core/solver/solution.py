@@ -19,12 +19,11 @@ class Status(IntEnum):
     """How a sample's solve ended."""
 
     CONVERGED = 0
-    """Dynamics, constraints and Newton decrement are below the tolerance."""
+    """Dynamics, constraints, complementarity and the square root of Newton's decrement are below the tolerance."""
     ITERATING = 1
     """The iterations ran out first; the plan is usable as far as its residuals say."""
     INFEASIBLE = 2
-    """Bounds cross, or stationary at the largest penalty with constraints violated: the least-violating plan found,
-    in the sum of squares of the scaled residuals."""
+    """Bounds cross, or the plan is a minimum of the sum of squares of the scaled violations at which some remain."""
     NUMERICAL_FAILURE = 3
     """A factorisation failed or the data were not finite; the plan is the last finite iterate."""
 
@@ -84,6 +83,7 @@ class Solution:
         state: iterate to go on from; ``state.tau`` is the plan.
         status: (B,) values of `Status`.
         dynamics, violation: (B,) largest |k| and h^+ in scaled units.
+        complementarity: (B,) largest min(lambda / mu, -h), lambda as it was before its last update, scaled units.
         decrement: (B,) last Newton decrement; infinite after a damped step, which says nothing of it.
         al_iterations, newton_steps: (B,) done.
         penalty: (B,) mu of the last minimisation, which the adjoint needs.
@@ -93,6 +93,7 @@ class Solution:
     status: NDArray[np.int64]
     dynamics: Array
     violation: Array
+    complementarity: Array
     decrement: Array
     al_iterations: NDArray[np.int64]
     newton_steps: NDArray[np.int64]

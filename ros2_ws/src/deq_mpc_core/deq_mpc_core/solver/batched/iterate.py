@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from deq_mpc_core.solver.arrays import Data, Duals
-from deq_mpc_core.solver.batched.lagrangian import QuadraticModel, lagrangian, linearise, update_multipliers
+from deq_mpc_core.solver.batched.lagrangian import (
+    QuadraticModel,
+    Residuals,
+    lagrangian,
+    linearise,
+    update_multipliers,
+)
 from deq_mpc_core.solver.batched.riccati import factor, substitute
 from deq_mpc_core.solver.batched.system import System
 from deq_mpc_core.solver.globalisation import (
@@ -20,8 +26,11 @@ from deq_mpc_core.solver.globalisation import (
     LESS_DAMPING,
     MORE_DAMPING,
     NO_PROGRESS,
+    RESTORING_ROUNDS,
+    RESTORING_STEPS,
     ROUNDING,
     SHORT,
+    STAY,
 )
 from deq_mpc_core.solver.solution import SolverOptions, Status
 
@@ -41,6 +50,7 @@ class Outcome(NamedTuple):
     status: Tensor
     dynamics: Tensor
     violation: Tensor
+    complementarity: Tensor
     decrement: Tensor
     al_iterations: Tensor
     newton_steps: Tensor
@@ -141,10 +151,10 @@ def iterate(system: System, data: Data, start: Iterate, options: SolverOptions) 
     duals = Duals._make(a.nan_to_num(0.0, 0.0, 0.0) for a in start.duals)
     mu = start.penalty.clamp(max=options.penalty_max)
     status = torch.full_like(mu, Status.NUMERICAL_FAILURE, dtype=torch.int64)
-    dynamics, violation, decrement = (torch.full_like(mu, torch.inf) for _ in range(3))
+    decrement = torch.full_like(mu, torch.inf)
+    residuals = Residuals(decrement, decrement, decrement)
     al_iterations, newton_steps = torch.zeros_like(status), torch.zeros_like(status)
     last_mu = mu
-    residual = before = torch.full_like(mu, torch.inf)
     for _ in range(options.al_iterations):
         if not active.any():
             break
@@ -152,21 +162,55 @@ def iterate(system: System, data: Data, start: Iterate, options: SolverOptions) 
         tau = result.tau
         newton_steps = newton_steps + result.steps
         active = active & result.ok
-        updated, k, h = update_multipliers(system, data, tau, duals, mu)
-        duals = Duals._make(_where(active, new, old) for new, old in zip(updated, duals, strict=True))
-        dynamics, violation = torch.where(active, k, dynamics), torch.where(active, h, violation)
+        updated, new = update_multipliers(system, data, tau, duals, mu)
+        duals = Duals._make(_where(active, a, b) for a, b in zip(updated, duals, strict=True))
+        residuals = Residuals._make(torch.where(active, a, b) for a, b in zip(new, residuals, strict=True))
         decrement = torch.where(active, result.decrement, decrement)
         al_iterations = al_iterations + active
         last_mu = torch.where(active, mu, last_mu)
         mu = torch.where(active, (mu * options.penalty_growth).clamp(max=options.penalty_max), mu)
-        residual, before = torch.maximum(dynamics, violation), torch.where(active, residual, before)
-        small = (residual < options.tolerance) & (decrement < options.tolerance**2)
+        small = (torch.stack(residuals).amax(0) < options.tolerance) & (decrement < options.tolerance**2)
         status = torch.where(active & small, Status.CONVERGED, status)
         active = active & ~small
-    stuck = (last_mu >= options.penalty_max) & (decrement < options.tolerance)
-    infeasible = stuck & (residual > INFEASIBLE_AT * options.tolerance) & (residual > NO_PROGRESS * before)
-    infeasible = infeasible | _bounds_cross(system, data)
-    status = torch.where(active, torch.where(infeasible, Status.INFEASIBLE, Status.ITERATING), status)
-    return Outcome(
-        Iterate(tau, duals, mu), status, dynamics, violation, decrement, al_iterations, newton_steps, last_mu
-    )
+    status = torch.where(active, Status.ITERATING, status)
+    minimised = (decrement < options.tolerance**2) | decrement.isinf()
+    residual = torch.maximum(residuals.dynamics, residuals.violation)
+    stuck = minimised & (last_mu >= options.penalty_max) & (residual > INFEASIBLE_AT * options.tolerance)
+    crossed, start = _bounds_cross(system, data), Iterate(tau, duals, mu)
+    tau, residuals, infeasible = _restore(system, data, start, residuals, options, active & stuck & ~crossed)
+    status = torch.where(infeasible | (active & crossed), Status.INFEASIBLE, status)
+    return Outcome(Iterate(tau, duals, mu), status, *residuals, decrement, al_iterations, newton_steps, last_mu)
+
+
+def _restore(
+    system: System, data: Data, start: Iterate, residuals: Residuals, options: SolverOptions, stuck: Tensor
+) -> tuple[Tensor, Residuals, Tensor]:
+    """Plans of least violation for those in the mask that are infeasible, and who they are; ``kernels/solve.py``."""
+    plan, searching = start.tau, stuck
+    infeasible, before = torch.zeros_like(stuck), torch.full_like(residuals.dynamics, torch.inf)
+    found = residuals
+    for _ in range(RESTORING_ROUNDS):
+        if not searching.any():
+            break
+        plan, new, reached = _lessen_violation(system, data, start._replace(tau=plan), options, searching)
+        residual = torch.maximum(new.dynamics, new.violation)
+        searching = searching & reached & (residual > INFEASIBLE_AT * options.tolerance)
+        done = searching & (residual > NO_PROGRESS * before)
+        found = Residuals._make(torch.where(done, a, b) for a, b in zip(new, found, strict=True))
+        infeasible, searching, before = infeasible | done, searching & ~done, residual
+    found = found._replace(complementarity=residuals.complementarity)
+    return _where(infeasible, plan, start.tau), found, infeasible
+
+
+def _lessen_violation(
+    system: System, data: Data, start: Iterate, options: SolverOptions, active: Tensor
+) -> tuple[Tensor, Residuals, Tensor]:
+    """One round for the samples in the mask: plan, residuals, and where the minimum was reached."""
+    x, u = start.tau.detach().split([system.nx, system.nu], dim=-1)
+    q, r = (STAY / system.scale**2).expand_as(start.tau).split([system.nx, system.nu], dim=-1)
+    near = data._replace(x_ref=x, u_ref=u, q=q, r=r)
+    none, mu = Duals._make(torch.zeros_like(a) for a in start.duals), torch.ones_like(start.penalty)
+    alone = options.model_copy(update={"newton_steps": RESTORING_STEPS, "newton_tolerance": options.tolerance})
+    result = newton(system, near, Iterate(start.tau, none, mu), alone, active)
+    _, residuals = update_multipliers(system, near, result.tau, none, mu)
+    return result.tau, residuals, result.ok & (result.decrement <= options.tolerance**2)

@@ -111,14 +111,23 @@ def linearise(system: System, data: Data, tau: Tensor, duals: Duals, mu: Tensor)
     return QuadraticModel(hess, grad, jac, shift)
 
 
-def update_multipliers(
-    system: System, data: Data, tau: Tensor, duals: Duals, mu: Tensor
-) -> tuple[Duals, Tensor, Tensor]:
-    """lambda <- max(0, lambda + mu h), eta <- eta + mu k; also max |k| and max h^+ (B,) in scaled units."""
+class Residuals(NamedTuple):
+    """max |k|, max h^+ and max min(lambda / mu, -h), (B,), in scaled units."""
+
+    dynamics: Tensor
+    violation: Tensor
+    complementarity: Tensor
+
+
+def update_multipliers(system: System, data: Data, tau: Tensor, duals: Duals, mu: Tensor) -> tuple[Duals, Residuals]:
+    """lambda <- max(0, lambda + mu h), eta <- eta + mu k, and the residuals before that."""
     h = inequalities(system, data, tau)
     k = dynamics_residual(system, data, tau)
     zero = tau.new_zeros(tau.shape[0], 1)
     dynamics = torch.cat([zero, k.abs().flatten(1)], dim=1).amax(1)
     violation = torch.cat([zero, *(a.flatten(1) for a in h)], dim=1).amax(1)
+    pairs = zip(inequality_multipliers(duals), h, strict=True)
+    slacks = (torch.where(a > -torch.inf, torch.minimum(m / mu[:, None, None], -a), 0.0).flatten(1) for m, a in pairs)
+    slack = torch.cat([zero, *slacks], dim=1).amax(1)
     updated = Duals(duals.eta + mu[:, None, None] * k, **forces(h, duals, mu)._asdict())
-    return updated, dynamics, violation
+    return updated, Residuals(dynamics, violation, slack)

@@ -116,29 +116,36 @@ def linearise(data, tau, duals, mu, model):
 
 
 @jit
-def update_multipliers(data, tau, duals, mu, vectors):
-    """lambda <- max(0, lambda + mu h), eta <- eta + mu k in place; returns (max |k|, max h^+) in scaled units.
+def _slack(multiplier, mu, h):
+    """How far an inequality is from complementary: min(lambda / mu, -h); 0 for an infinite bound, which cannot pull."""
+    return min(multiplier / mu, -h) if h > -np.inf else 0.0
 
+
+@jit
+def update_multipliers(data, tau, duals, mu, vectors):
+    """lambda <- max(0, lambda + mu h), eta <- eta + mu k in place; returns max |k|, max h^+, max min(lambda / mu, -h).
+
+    These are in scaled units, with lambda as it was: the last is large where a constraint pulls that is not touched.
     Multipliers of what is no constraint, on x_0 and for spheres switched off, become zero.
     """
     horizon = tau.shape[0]
     out = vectors[5]
-    dynamics, violation = 0.0, 0.0
+    dynamics, violation, slack = 0.0, 0.0, 0.0
     duals.lower[0, :NX] = 0.0
     duals.upper[0, :NX] = 0.0
     for t in range(horizon):
         z = tau[t]
         for i in range(NX if t == 0 else 0, NZ):
             h = (z[i] - data.upper[t, i]) / SCALE[i]
-            violation = max(violation, h)
+            violation, slack = max(violation, h), max(slack, _slack(duals.upper[t, i], mu, h))
             duals.upper[t, i] = max(0.0, duals.upper[t, i] + mu * h)
             h = (data.lower[t, i] - z[i]) / SCALE[i]
-            violation = max(violation, h)
+            violation, slack = max(violation, h), max(slack, _slack(duals.lower[t, i], mu, h))
             duals.lower[t, i] = max(0.0, duals.lower[t, i] + mu * h)
         for j in range(data.radii.shape[0]):
             if HAS_POSITION and t > 0 and data.radii[j] > 0.0:
                 h = data.radii[j] - to_centre(z, data.centres[t, j])[3]
-                violation = max(violation, h)
+                violation, slack = max(violation, h), max(slack, _slack(duals.sphere[t, j], mu, h))
                 duals.sphere[t, j] = max(0.0, duals.sphere[t, j] + mu * h)
             else:
                 duals.sphere[t, j] = 0.0
@@ -148,4 +155,4 @@ def update_multipliers(data, tau, duals, mu, vectors):
                 k = (tau[t + 1, i] - out[i]) / SCALE[i]
                 dynamics = max(dynamics, abs(k))
                 duals.eta[t, i] += mu * k
-    return dynamics, violation
+    return dynamics, violation, slack

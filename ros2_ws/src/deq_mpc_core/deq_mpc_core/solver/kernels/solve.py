@@ -6,7 +6,19 @@ import math
 import numpy as np
 from numba import njit
 
-from deq_mpc_core.solver.arrays import Data, Duals
+from deq_mpc_core.solver.arrays import (
+    AL_ITERATIONS,
+    COMPLEMENTARITY,
+    DECREMENT,
+    DYNAMICS,
+    NEWTON_STEPS,
+    NEXT_PENALTY,
+    PENALTY,
+    STATUS,
+    VIOLATION,
+    Data,
+    Duals,
+)
 from deq_mpc_core.solver.globalisation import (
     ARMIJO,
     INFEASIBLE_AT,
@@ -15,14 +27,17 @@ from deq_mpc_core.solver.globalisation import (
     LESS_DAMPING,
     MORE_DAMPING,
     NO_PROGRESS,
+    RESTORING_ROUNDS,
+    RESTORING_STEPS,
     ROUNDING,
     SHORT,
+    STAY,
 )
 
 from .lagrangian import SCALE, lagrangian, linearise, update_multipliers
 from .riccati import factor, substitute, workspace
 from .rk4 import jit
-from .slot import FASTMATH, NX, NZ
+from .slot import FASTMATH, NU, NX, NZ
 
 CONVERGED, ITERATING, INFEASIBLE, NUMERICAL_FAILURE = 0, 1, 2, 3
 """Values of ``solver.Status``."""
@@ -154,14 +169,59 @@ def _replace_nonfinite(a):
 
 
 @jit
+def _lessen_violation(data, tau, tolerance, work):
+    """Lessen the sum of squares of the violations alone, staying near tau, in place.
+
+    Returns max |k|, max h^+ and whether the minimum was reached.
+    """
+    horizon = tau.shape[0]
+    q, r = np.empty((horizon, NX)), np.empty((horizon, NU))
+    for t in range(horizon):
+        for i in range(NX):
+            q[t, i] = STAY / (SCALE[i] * SCALE[i])
+        for i in range(NU):
+            r[t, i] = STAY / (SCALE[NX + i] * SCALE[NX + i])
+    x_ref, u_ref = tau[:, :NX].copy(), tau[:, NX:].copy()
+    near = Data(data.x_init, x_ref, u_ref, q, r, data.lower, data.upper, data.centres, data.radii, data.p, data.dt)
+    none = Duals(
+        np.zeros((horizon - 1, NX)),
+        np.zeros((horizon, NZ)),
+        np.zeros((horizon, NZ)),
+        np.zeros((horizon, data.radii.shape[0])),
+    )
+    decrement, _, ok = newton(near, tau, none, 1.0, RESTORING_STEPS, tolerance, work)
+    dynamics, violation, _ = update_multipliers(near, tau, none, 1.0, work.model.vectors)
+    return dynamics, violation, ok and decrement <= tolerance * tolerance
+
+
+@jit
+def _is_infeasible(data, tau, options, out, work):
+    """Whether violations remain at a minimum of their own near tau; then tau becomes that plan of least violation."""
+    plan = tau.copy()
+    before = np.inf
+    for _ in range(RESTORING_ROUNDS):
+        dynamics, violation, reached = _lessen_violation(data, plan, options.tolerance, work)
+        residual = max(dynamics, violation)
+        if not (reached and residual > INFEASIBLE_AT * options.tolerance):
+            return False
+        if residual > NO_PROGRESS * before:
+            tau[:, :] = plan
+            out[DYNAMICS], out[VIOLATION] = dynamics, violation
+            return True
+        before = residual
+    return False
+
+
+@jit
 def solve_one(data, tau, duals, penalty, options, out, work):
     """Augmented-Lagrangian iterations on one sample; tau and duals are updated in place.
 
-    out (8,): status, |k|, h^+, decrement, AL iterations, Newton steps, penalty of the last iteration and to go on with.
+    out (REPORTED,): the columns that ``solver/arrays.py`` names.
     """
     mu = min(penalty, options.penalty_max)
-    out[0], out[1], out[2], out[3], out[4], out[5] = NUMERICAL_FAILURE, np.inf, np.inf, np.inf, 0.0, 0.0
-    out[6], out[7] = mu, mu
+    out[STATUS], out[AL_ITERATIONS], out[NEWTON_STEPS] = NUMERICAL_FAILURE, 0.0, 0.0
+    out[DYNAMICS], out[VIOLATION], out[COMPLEMENTARITY], out[DECREMENT] = np.inf, np.inf, np.inf, np.inf
+    out[PENALTY], out[NEXT_PENALTY] = mu, mu
     if not _sound(data, tau, duals, penalty):
         _replace_nonfinite(tau)
         _replace_nonfinite(duals.eta)
@@ -171,23 +231,26 @@ def solve_one(data, tau, duals, penalty, options, out, work):
         return
     for i in range(NX):
         tau[0, i] = data.x_init[i]
-    residual, before = np.inf, np.inf
+    residual = np.inf
     for iteration in range(options.al_iterations):
         decrement, done, ok = newton(data, tau, duals, mu, options.newton_steps, options.newton_tolerance, work)
-        out[5] += done
+        out[NEWTON_STEPS] += done
         if not ok:
             return
-        out[1], out[2] = update_multipliers(data, tau, duals, mu, work.model.vectors)
-        out[3], out[4], out[6] = decrement, iteration + 1, mu
+        dynamics, violation, slack = update_multipliers(data, tau, duals, mu, work.model.vectors)
+        out[DYNAMICS], out[VIOLATION], out[COMPLEMENTARITY] = dynamics, violation, slack
+        out[DECREMENT], out[AL_ITERATIONS], out[PENALTY] = decrement, iteration + 1, mu
         mu = min(mu * options.penalty_growth, options.penalty_max)
-        out[7] = mu
-        residual, before = max(out[1], out[2]), residual
-        if residual < options.tolerance and decrement < options.tolerance**2:
-            out[0] = CONVERGED
+        out[NEXT_PENALTY] = mu
+        residual = max(dynamics, violation)
+        if max(residual, slack) < options.tolerance and decrement < options.tolerance**2:
+            out[STATUS] = CONVERGED
             return
-    stuck = out[6] >= options.penalty_max and out[3] < options.tolerance
-    stuck = stuck and residual > INFEASIBLE_AT * options.tolerance and residual > NO_PROGRESS * before
-    out[0] = INFEASIBLE if stuck or _bounds_cross(data) else ITERATING
+    out[STATUS] = ITERATING
+    minimised = out[DECREMENT] < options.tolerance**2 or not math.isfinite(out[DECREMENT])  # as far as can be known
+    stuck = minimised and out[PENALTY] >= options.penalty_max and residual > INFEASIBLE_AT * options.tolerance
+    if _bounds_cross(data) or (stuck and _is_infeasible(data, tau, options, out, work)):
+        out[STATUS] = INFEASIBLE
 
 
 @jit
