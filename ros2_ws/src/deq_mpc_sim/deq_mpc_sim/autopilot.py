@@ -89,7 +89,9 @@ class Autopilot:
         """What written parameters set off."""
         self.controller.gains = position_gains(self._parameters.value)
         if self._parameters.value("kalman.resetEstimation"):
-            self.estimate.reset()
+            x, y, z, yaw = (self._parameters.value(f"kalman.initial{name}") for name in ("X", "Y", "Z", "Yaw"))
+            if math.isfinite(x + y + z + yaw):
+                self.estimate.reset(self._vehicle.truth, (x, y, z), yaw)
             self._parameters.set("kalman.resetEstimation", 0)
         if self._parameters.value("stabilizer.stop"):
             self.supervisor.emergency_stop()

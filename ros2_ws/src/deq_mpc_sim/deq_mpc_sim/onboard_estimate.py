@@ -7,6 +7,7 @@ between poses the estimate follows the true motion. The real one smooths what it
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +24,14 @@ class OnboardEstimate:
 
     def __init__(self, truth: Truth) -> None:
         """An estimate that begins at ``truth``."""
-        self._boot = truth
         self.external = np.zeros(7)
         """(7,) the last external pose: position [m], quaternion xyzw."""
-        self.reset()
+        self.reset(truth)
 
-    def reset(self) -> None:
-        """Believe again what it believed at boot."""
-        self._there, self._here = self._boot.pos, np.zeros(3)
-        self.turn = -float(self._boot.rpy[2])
+    def reset(self, truth: Truth, pos: Sequence[float] = (0.0, 0.0, 0.0), yaw: float = 0.0) -> None:
+        """Believe to be at ``pos`` (3,) [m] with heading ``yaw`` [rad]."""
+        self._there, self._here = truth.pos, np.array(pos)
+        self.turn = yaw - float(truth.rpy[2])
         """From the true heading to the estimated one [rad]."""
 
     def motion(self, truth: Truth) -> Motion:

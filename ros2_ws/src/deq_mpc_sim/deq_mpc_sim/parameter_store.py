@@ -3,7 +3,7 @@
 | parameter | effect |
 |---|---|
 | hlCommander.groupmask, .vtoff, .vland | groups and default speeds of the high-level commander |
-| kalman.resetEstimation | the estimate is again what it was at boot; the parameter goes back to 0 |
+| kalman.resetEstimation | the estimate begins again, at kalman.initialX, Y, Z and Yaw; the parameter goes back to 0 |
 | pm.lowVoltage | below it for 5 s, pm.state says low |
 | posCtlPid.*, velCtlPid.* | gains and limits of the position controller, but for derivatives and feed-forwards |
 | stabilizer.stop | emergency stop |
