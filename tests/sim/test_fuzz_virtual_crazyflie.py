@@ -1,9 +1,9 @@
 """10,000 packets of nonsense at the virtual Crazyflie: nothing breaks, and nothing moves that was not told to.
 
 What may move a vehicle that stands on the ground is a setpoint (ports 3 and 7) or a high-level command (port 8), and
-only an armed one. So an unarmed one gets everything but the two packets that arm it, an armed one everything but
-these three ports, and neither may move at all. Others get everything in flight: they may go anywhere, but everything has
-to stay finite, and a reboot leaves them as good as new.
+only an armed one. So an unarmed one gets everything but the two packets that arm it, an armed one everything but these
+three ports, and neither may move at all. Others get everything in flight: they may go anywhere, but everything has to
+stay finite, and a reboot leaves them as good as new.
 """
 
 import socket
