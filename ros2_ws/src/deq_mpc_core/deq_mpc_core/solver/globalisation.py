@@ -2,7 +2,7 @@
 
 ARMIJO = 1e-4
 """Share of the decrease that the slope promises which a step has to reach (Nocedal and Wright 2006, section 3.1)."""
-LENGTHS_TRIED = 6
+LENGTHS_TRIED = 12
 """A step is tried at 1, 1/2, ... of its length."""
 SHORT = 0.25
 """A step accepted at less than this length says that the quadratic model reaches too far."""
