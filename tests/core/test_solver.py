@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from solver_problems import DT, MODELS, PROBLEMS, cost, crazyflies, pendulum_model, pendulums, take
 
+from deq_mpc_core.bench.problems import random_problems
 from deq_mpc_core.models.crazyflie import crazyflie_model
 from deq_mpc_core.solver import (
     CpuEngine,
@@ -76,16 +77,19 @@ def shift_state(state: SolverState, knots: float) -> SolverState:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("options", [CONVERGE, FLIGHT], ids=["converged", "as in flight"])
-def test_engines_agree(name: str, options: SolverOptions) -> None:
+@pytest.mark.parametrize(
+    ("options", "tolerance"), [(CONVERGE, 1e-5), (FLIGHT, 1e-8)], ids=["converged", "as in flight"]
+)
+def test_engines_agree(name: str, options: SolverOptions, tolerance: float) -> None:
+    """Searches of dozens of steps amplify what the engines round differently."""
     model, data = MODELS[name], PROBLEMS[name](12, seed=5)
     cpu, batched = CpuEngine(model, threads=1), TorchEngine(model)
     cold = cold_state(data, options.penalty_init)
     first = cpu.solve(data, cold, options)
-    assert_agree(first, batched.solve(data, cold, options))
+    assert_agree(first, batched.solve(data, cold, options), tolerance)
     later = data._replace(x_init=first.state.tau[:, 1, : model.nx])
     warm = shift_state(first.state, 1.3).with_penalty(400.0)
-    assert_agree(cpu.solve(later, warm, options), batched.solve(later, warm, options))
+    assert_agree(cpu.solve(later, warm, options), batched.solve(later, warm, options), tolerance)
 
 
 def test_engines_agree_on_failures_and_dead_ends() -> None:
@@ -138,7 +142,8 @@ def test_a_solve_writes_nothing_that_it_was_given(engine: Engine) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_warm_start_reaches_the_cold_optimum_sooner(name: str) -> None:
-    data, engine = PROBLEMS[name](20, seed=3), CpuEngine(MODELS[name], threads=1)
+    data = random_problems(name, 20, 12, seed=3, spheres=0)  # with them there may be several optima
+    engine = CpuEngine(MODELS[name], threads=1)
     rng = np.random.default_rng(0)
     neighbour = data._replace(x_init=data.x_init + rng.normal(size=data.x_init.shape) * 1e-3)
     start = engine.solve(neighbour, cold_state(neighbour, 1.0), TIGHT)
