@@ -154,9 +154,10 @@ class ControllerNode(Node):
         if not self._is_in_world_frame(message):
             return
         try:
-            obstacles = unpack_obstacles(message)
-        except UserError as error:
-            self.get_logger().error(str(error), throttle_duration_sec=_WARN_PERIOD)
+            with np.errstate(invalid="ignore"):  # a signalling NaN is refused below as any other
+                obstacles = unpack_obstacles(message)
+        except (UserError, ValueError) as error:  # ValueError: steps beyond what an array can have
+            self.get_logger().error(f"the obstacles are ignored: {error}", throttle_duration_sec=_WARN_PERIOD)
             return
         if (wrong := _wrong_obstacles(obstacles)) != "":
             self.get_logger().error(f"the obstacles are ignored: {wrong}", throttle_duration_sec=_WARN_PERIOD)
