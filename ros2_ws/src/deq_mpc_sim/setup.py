@@ -26,7 +26,11 @@ setup(
             "tour_node = deq_mpc_sim.tour_node:main",
             "world_node = deq_mpc_sim.world_node:main",
         ],
-        "deq_mpc.benches": ["flight = deq_mpc_sim.bench_flight:suite"],
+        "deq_mpc.benches": [
+            "estimate = deq_mpc_sim.bench_estimate:suite",
+            "filter = deq_mpc_sim.bench_filter:suite",
+            "flight = deq_mpc_sim.bench_flight:suite",
+        ],
         "deq_mpc.commands": [
             "evaluate = deq_mpc_sim.commands.evaluate:register",
             "expert = deq_mpc_sim.commands.expert:register",

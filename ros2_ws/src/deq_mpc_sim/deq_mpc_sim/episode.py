@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from deq_mpc_controller.conversions import load_thrust_map
 from deq_mpc_controller.flight import Source, in_the_air
 from deq_mpc_controller.pilot import Pilot, Step, Surroundings
-from deq_mpc_controller.settings import controller_config
+from deq_mpc_controller.settings import ControllerConfig, controller_config
 from deq_mpc_controller.vehicle_io import VehicleStatus
 from deq_mpc_core.models.crazyflie import NX, hover_thrust
 from deq_mpc_core.policy.interface import Command, Policy
@@ -96,7 +96,7 @@ class FlightRecorder(Protocol):
         """A plan of states (T, 13) from ``t``."""
 
 
-class _World:
+class World:
     """Vehicle, gusts, obstacles and motion capture of one flight. The vehicle starts in hover at the scene's start.
 
     Attributes:
@@ -183,13 +183,13 @@ def fly_episode(
         noise: on the commands, for flights to learn from.
     """
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence([*seed, _STREAM]).spawn(4)]
-    world, referee, trace = _World(scene, streams[:3]), Referee(scene.goal), _Trace()
+    world, referee, trace = World(scene, streams[:3]), Referee(scene.goal), _Trace()
     if noise is not None:
         policy = NoisyPolicy(policy, noise, streams[3], SETTLING + referee.rules.time_limit)
-    pilot = _pilot_in_hover(policy, world, scene)
+    pilot = pilot_in_hover(policy, world, scene)
     world.release()
     while (ending := referee.observe(world.t, world.truth.pos, world.truth.vel, world.obstacles)) is None:
-        step = _control(pilot, world, scene.goal)
+        step = control(pilot, world, scene.goal)
         trace.add(step, world.truth)
         if recorder is not None:
             _record(recorder, world, scene.goal, step.setpoint.command)
@@ -210,23 +210,26 @@ def _finish(ending: Ending, referee: Referee, trace: _Trace, pilot: Pilot) -> Ep
     )
 
 
-def _pilot_in_hover(policy: Policy, world: _World, scene: Scene) -> Pilot:
-    """The controller after ``SETTLING`` seconds of hover at the start, as after a take-off: it knows this vehicle."""
+def pilot_in_hover(policy: Policy, world: World, scene: Scene, config: ControllerConfig | None = None) -> Pilot:
+    """The controller after ``SETTLING`` seconds of hover at the start, as after a take-off: it knows this vehicle.
+
+    ``config``: default the shipped one.
+    """
     pilot = Pilot(
         policy,
         _hover_policy(),
-        controller_config(),
+        config or controller_config(),
         load_thrust_map(*THRUST_MAP),
         state=in_the_air(world.t, scene.start),
     )
     while not world.poses:
         world.advance(Command(0.0, 0.0, 0.0, hover_thrust()))
     while world.t < SETTLING - 0.5 * CONTROL_PERIOD:
-        world.advance(_control(pilot, world, None).setpoint.command)
+        world.advance(control(pilot, world, None).setpoint.command)
     return pilot
 
 
-def _control(pilot: Pilot, world: _World, goal: Array | None) -> Step:
+def control(pilot: Pilot, world: World, goal: Array | None) -> Step:
     """One step of the controller; without a goal it hovers."""
     for pose in world.poses:
         pilot.add_pose(pose.stamp, pose.pos, pose.quat, world.t)
@@ -239,7 +242,7 @@ def _hover_policy() -> StraightLinePolicy:
     return StraightLinePolicy()
 
 
-def _record(recorder: FlightRecorder, world: _World, goal: Array, sent: Command) -> None:
+def _record(recorder: FlightRecorder, world: World, goal: Array, sent: Command) -> None:
     t, truth = world.t, world.truth
     for pose in world.poses:
         recorder.write_pose(pose.stamp, pose.pos, pose.quat)
