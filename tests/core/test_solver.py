@@ -58,13 +58,15 @@ def assert_same_bits(a: Solution, b: Solution) -> None:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
 
 
-def assert_agree(a: Solution, b: Solution, tolerance: float = 1e-8) -> None:
+def assert_agree(a: Solution, b: Solution, which: Any = slice(None)) -> None:
+    """To 1e-8, for some samples or all."""
     for name in ("status", "al_iterations", "newton_steps"):
-        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(a, name)[which], getattr(b, name)[which], err_msg=name)
     for name, x in arrays(a.state).items():
-        np.testing.assert_allclose(x, arrays(b.state)[name], rtol=tolerance, atol=tolerance, err_msg=name)
-    for name in ("dynamics", "violation", "penalty"):
-        np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=tolerance, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(x[which], arrays(b.state)[name][which], rtol=1e-8, atol=1e-8, err_msg=name)
+    for name in ("dynamics", "violation", "complementarity", "penalty"):
+        x, y = getattr(a, name)[which], getattr(b, name)[which]
+        np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-8, err_msg=name)
 
 
 def shift_state(state: SolverState, knots: float) -> SolverState:
@@ -77,19 +79,23 @@ def shift_state(state: SolverState, knots: float) -> SolverState:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(
-    ("options", "tolerance"), [(CONVERGE, 1e-5), (FLIGHT, 1e-8)], ids=["converged", "as in flight"]
-)
-def test_engines_agree(name: str, options: SolverOptions, tolerance: float) -> None:
-    """Searches of dozens of steps amplify what the engines round differently."""
+@pytest.mark.parametrize("options", [CONVERGE, FLIGHT], ids=["converged", "as in flight"])
+def test_engines_agree(name: str, options: SolverOptions) -> None:
+    """A search that does not converge amplifies, step by step, what the engines round differently: it is left out."""
     model, data = MODELS[name], PROBLEMS[name](12, seed=5)
     cpu, batched = CpuEngine(model, threads=1), TorchEngine(model)
-    cold = cold_state(data, options.penalty_init)
-    first = cpu.solve(data, cold, options)
-    assert_agree(first, batched.solve(data, cold, options), tolerance)
+
+    def compare(data: Data, start: SolverState) -> Solution:
+        found, expected = cpu.solve(data, start, options), batched.solve(data, start, options)
+        np.testing.assert_array_equal(found.status, expected.status)
+        compared = found.status == Status.CONVERGED if options is CONVERGE else np.full(12, True)
+        assert compared.sum() >= 10
+        assert_agree(found, expected, compared)
+        return found
+
+    first = compare(data, cold_state(data, options.penalty_init))
     later = data._replace(x_init=first.state.tau[:, 1, : model.nx])
-    warm = shift_state(first.state, 1.3).with_penalty(400.0)
-    assert_agree(cpu.solve(later, warm, options), batched.solve(later, warm, options), tolerance)
+    compare(later, shift_state(first.state, 1.3).with_penalty(400.0))
 
 
 def test_engines_agree_on_failures_and_dead_ends() -> None:
