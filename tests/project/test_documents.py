@@ -17,6 +17,7 @@ import yaml
 
 from deq_mpc_controller.launch_file import read_launch_file
 from deq_mpc_controller.ros_call import REQUESTS
+from deq_mpc_controller.ros_services import service_types
 from deq_mpc_sim.referee import Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,9 @@ ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 
 PRODUCED = (".venv/", "bags/", "flights/", "runs/", "ros2_ws/build", "ros2_ws/install", "ros2_ws/log")
 """Folders that the project's own commands fill."""
+
+OTHERS = {"crazyflies.yaml"}
+"""Files of other projects, which a user has."""
 
 KNOWN_PROGRAMS = {"cd", "colcon", "export", "git", "source"}
 """Programs whose arguments are checked as file names only."""
@@ -50,7 +54,7 @@ def file_names(text: str) -> list[str]:
 
 def problem_with_file(name: str) -> str | None:
     in_package = ROOT / "ros2_ws/src" / name.partition("/")[0] / name
-    exists = (ROOT / name).exists() or in_package.exists() or name.startswith(PRODUCED)
+    exists = (ROOT / name).exists() or in_package.exists() or name.startswith(PRODUCED) or name in OTHERS
     return None if exists else f"there is no {name}"
 
 
@@ -94,7 +98,7 @@ def problem_with_deq_mpc(words: list[str]) -> str | None:
 
 def problem_with_ros2(words: list[str]) -> str | None:
     if words[:2] == ["service", "call"]:
-        offered = {(f"/cf/{name}", kind.__name__) for name, kind, _ in REQUESTS.values()}
+        offered = {(f"/cf/{name}", kind.__name__) for name, kind in service_types().items()}
         return None if (words[2], words[3].rpartition("/")[2]) in offered else f"there is no service {words[2:4]}"
     if words[:2] == ["topic", "echo"]:
         return None if f"| {words[-1]} |" in ARCHITECTURE else f"there is no topic {words[-1]}"

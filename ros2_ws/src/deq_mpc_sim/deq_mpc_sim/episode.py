@@ -172,6 +172,7 @@ def fly_episode(
     seed: Sequence[int],
     recorder: FlightRecorder | None = None,
     noise: ExplorationNoise | None = None,
+    config: ControllerConfig | None = None,
 ) -> Episode:
     """Fly ``policy`` through ``scene`` until the referee ends it.
 
@@ -181,12 +182,13 @@ def fly_episode(
         seed: non-negative integers that decide vehicle, gusts and sensor noise, the same for every policy.
         recorder: gets everything that happens.
         noise: on the commands, for flights to learn from.
+        config: of the controller, its last-resort filter among others; default the shipped one.
     """
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence([*seed, _STREAM]).spawn(4)]
     world, referee, trace = World(scene, streams[:3]), Referee(scene.goal), _Trace()
     if noise is not None:
         policy = NoisyPolicy(policy, noise, streams[3], SETTLING + referee.rules.time_limit)
-    pilot = pilot_in_hover(policy, world, scene)
+    pilot = pilot_in_hover(policy, world, scene, config)
     world.release()
     while (ending := referee.observe(world.t, world.truth.pos, world.truth.vel, world.obstacles)) is None:
         step = control(pilot, world, scene.goal)

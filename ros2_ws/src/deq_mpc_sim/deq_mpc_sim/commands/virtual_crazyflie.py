@@ -53,7 +53,9 @@ def virtual_crazyflie(  # noqa: PLR0913 - the options of the command
         typer.Option(help="KIND[.up|.down][:VALUE]@[takeoff+]ONSET[/DURATION], times in s; may be repeated."),
     ] = None,
 ) -> None:
-    """Simulated Crazyflies on UDP ports, for cflib: udp://127.0.0.1:19850.
+    """Simulated Crazyflies on UDP ports, for cflib.
+
+    The first answers at udp://127.0.0.1:19850.
 
     They live in real time until interrupted, and understand what cflib sends: parameters, log blocks, all kinds of
     setpoints, the high-level commander with uploaded trajectories, external positions and poses, arming, emergency
