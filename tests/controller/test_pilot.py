@@ -11,7 +11,7 @@ from deq_mpc_controller.estimate import Gate
 from deq_mpc_controller.flight import Mode, Request, Source
 from deq_mpc_controller.pilot import Pilot, Step, Surroundings
 from deq_mpc_controller.setpoint_stream import due_setpoint
-from deq_mpc_controller.settings import controller_config
+from deq_mpc_controller.settings import controller_config, unfiltered_config
 from deq_mpc_controller.vehicle_io import SetpointKind, VehicleStatus
 from deq_mpc_core.policy import load_policy
 from deq_mpc_core.policy.interface import Command, Observation, PolicyInfo
@@ -257,8 +257,7 @@ def test_a_policy_that_flies_out_of_the_fence_does_not_get_there() -> None:
 
 
 def test_without_the_filter_it_does() -> None:
-    config = controller_config()
-    off = config.model_copy(update={"filter": config.filter.model_copy(update={"enabled": False})})
+    off = unfiltered_config()
     flight = Flight(BrokenPolicy(0, Command(0.0, 0.45, 0.0, 0.36), Status.CONVERGED))
     flight.pilot = Pilot(
         BrokenPolicy(0, Command(0.0, 0.45, 0.0, 0.36), Status.CONVERGED), STRAIGHT, off, THRUST_MAP, True

@@ -2,14 +2,13 @@
 
 import pytest
 
-from deq_mpc_controller.settings import controller_config
+from deq_mpc_controller.settings import controller_config, unfiltered_config
 from deq_mpc_core.bench.row import BenchOptions
 from deq_mpc_sim import bench_filter
 from deq_mpc_sim.adversaries import ADVERSARIES
 from deq_mpc_sim.bench_filter import fly
 
-CONFIG = controller_config()
-OFF = CONFIG.model_copy(update={"filter": CONFIG.filter.model_copy(update={"enabled": False})})
+CONFIG, OFF = controller_config(), unfiltered_config()
 
 
 @pytest.mark.parametrize("kind", ADVERSARIES)

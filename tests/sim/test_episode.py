@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from deq_mpc_controller.settings import ControllerConfig, controller_config
+from deq_mpc_controller.settings import unfiltered_config
 from deq_mpc_core.models.crazyflie import DISTURBANCE, hover_thrust
 from deq_mpc_core.policy.interface import Command, Observation, PolicyInfo
 from deq_mpc_core.policy.straight_line import StraightLinePolicy
@@ -14,12 +14,6 @@ from deq_mpc_sim.episode import CONTROL_PERIOD, SETTLING, fly_episode
 from deq_mpc_sim.exploration import ExplorationNoise, NoisyPolicy
 from deq_mpc_sim.referee import Ending
 from deq_mpc_sim.scenes import make_scene, positions
-
-
-def unfiltered() -> ControllerConfig:
-    """The last-resort filter lets nothing collide or leave."""
-    config = controller_config()
-    return config.model_copy(update={"filter": config.filter.model_copy(update={"enabled": False})})
 
 
 @dataclass
@@ -91,14 +85,14 @@ def test_a_clear_scene_is_crossed_to_the_goal(straight):
 
 
 def test_without_eyes_it_ends_in_the_pocket_wall():
-    episode = fly_episode(Blind(), make_scene("pocket", "static", 0.1, 3, 1), (3, 1), config=unfiltered())
+    episode = fly_episode(Blind(), make_scene("pocket", "static", 0.1, 3, 1), (3, 1), config=unfiltered_config())
     assert episode.ending is Ending.COLLISION
     assert -0.05 < episode.min_clearance < 0.0
 
 
 def test_flying_away_ends_outside_the_arena():
     scene = make_scene("clutter", "static", 0.01, 3, 2)
-    episode = fly_episode(Constant(LEVEL._replace(thrust=0.4)), scene, (3, 2), config=unfiltered())
+    episode = fly_episode(Constant(LEVEL._replace(thrust=0.4)), scene, (3, 2), config=unfiltered_config())
     assert episode.ending is Ending.OUTSIDE
     assert episode.path[-1, 2] > 1.8 + 0.2
 
@@ -142,7 +136,7 @@ def test_the_policy_sees_time_goal_moving_obstacles_and_a_learned_disturbance():
 def test_adversarial_obstacles_close_in():
     scene = make_scene("clutter", "adversarial", 0.05, 7, 1)
     policy = Constant(LEVEL)
-    episode = fly_episode(policy, scene, (7, 1), config=unfiltered())
+    episode = fly_episode(policy, scene, (7, 1), config=unfiltered_config())
     assert episode.ending is Ending.COLLISION
     first, last = policy.seen[0], policy.seen[-1]
     distances = [np.linalg.norm(obs.obstacles[:, :3] - obs.x[:3], axis=1).mean() for obs in (first, last)]

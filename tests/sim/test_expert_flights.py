@@ -55,6 +55,7 @@ def test_flights_are_a_pure_function_of_seed_and_index_and_in_their_own_domain()
     noisy = sum(one.flight.noise is not None for one in many)
     assert 5 <= noisy <= 20
     assert all(one.labelled == (one.flight.noise is not None) for one in many)
+    assert not any(one.flight.filtered for one in many)
     learner = demos.plan_demonstrations(collection(policy="straight-line"), 3, demos.Path("bags"))
     assert all(one.labelled for one in learner)
 

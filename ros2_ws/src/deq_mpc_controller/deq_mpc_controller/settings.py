@@ -30,3 +30,10 @@ class ControllerConfig(Config):
 def controller_config() -> ControllerConfig:
     """The shipped constants."""
     return load_config("controller", ControllerConfig)
+
+
+@cache
+def unfiltered_config() -> ControllerConfig:
+    """The shipped constants without the last-resort filter: what the policy says is what leaves."""
+    config = controller_config()
+    return config.model_copy(update={"filter": config.filter.model_copy(update={"enabled": False})})

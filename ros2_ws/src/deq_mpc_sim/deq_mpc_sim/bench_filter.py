@@ -12,7 +12,7 @@ from time import perf_counter
 
 import numpy as np
 
-from deq_mpc_controller.settings import ControllerConfig, controller_config
+from deq_mpc_controller.settings import ControllerConfig, controller_config, unfiltered_config
 from deq_mpc_core.bench.row import BenchOptions, Row
 from deq_mpc_sim.adversaries import ADVERSARIES, Adversary
 from deq_mpc_sim.campaign import SceneArguments
@@ -54,8 +54,7 @@ class Outcome:
 def suite(options: BenchOptions) -> Iterator[Row]:
     """Two rows for each adversary; the filter's own time is the difference of theirs, roughly."""
     scenes, seconds = (QUICK_SCENES, QUICK_SECONDS) if options.quick else (SCENES, SECONDS)
-    off = controller_config().filter.model_copy(update={"enabled": False})
-    engines = {"filter": controller_config(), "no filter": controller_config().model_copy(update={"filter": off})}
+    engines = {"filter": controller_config(), "no filter": unfiltered_config()}
     for kind in ADVERSARIES:
         for engine, config in engines.items():
             outcomes = [fly(kind, index, seconds, config) for index in range(scenes)]

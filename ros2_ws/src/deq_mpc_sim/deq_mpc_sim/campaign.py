@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
+from deq_mpc_controller.settings import controller_config, unfiltered_config
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.policy.interface import Policy
 from deq_mpc_sim.bag_writer import FlightBagWriter
@@ -69,6 +70,7 @@ class Flight:
         seed, index: which one; they also decide the disturbances.
         bag: where to record it, None for nowhere.
         noise: on the commands.
+        filtered: whether the controller's last-resort filter may change commands; not where the policy is learnt from.
     """
 
     policy: str
@@ -77,6 +79,7 @@ class Flight:
     index: int
     bag: Path | None = None
     noise: ExplorationNoise | None = None
+    filtered: bool = True
 
 
 @cache
@@ -91,10 +94,11 @@ def fly(flight: Flight) -> Episode:
     """Fly one flight, here and now."""
     policy = cached_policy(flight.policy)
     scene, seed = flight.scene.scene(flight.seed, flight.index), (flight.seed, flight.index)
+    config = controller_config() if flight.filtered else unfiltered_config()
     if flight.bag is None:
-        return fly_episode(policy, scene, seed, noise=flight.noise)
+        return fly_episode(policy, scene, seed, noise=flight.noise, config=config)
     with FlightBagWriter(flight.bag) as writer:
-        return fly_episode(policy, scene, seed, writer, flight.noise)
+        return fly_episode(policy, scene, seed, writer, flight.noise, config)
 
 
 def fly_all(

@@ -112,7 +112,7 @@ def _plan_one(collection: Collection, index: int, folder: Path) -> Demonstration
     rng = np.random.default_rng([TRAINING_DOMAIN + collection.seed, index, _STREAM, 1])
     noise = ExplorationNoise() if rng.random() < collection.noise else None
     bag = folder / scene.name(collection.seed, index)
-    flight = Flight(collection.policy, scene, TRAINING_DOMAIN + collection.seed, index, bag, noise)
+    flight = Flight(collection.policy, scene, TRAINING_DOMAIN + collection.seed, index, bag, noise, filtered=False)
     return Demonstration(flight, labelled=noise is not None or collection.policy != EXPERT)
 
 
