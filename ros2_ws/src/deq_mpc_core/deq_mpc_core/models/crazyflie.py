@@ -22,6 +22,7 @@ from deq_mpc_core.config import Config, in_unit, load_config
 from deq_mpc_core.models.model import Model
 
 POS, VEL, RPY, RPY_RATE, THRUST = slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 12), 12
+YAW = 8
 NX, NU = 13, 4
 ROLL_CMD, PITCH_CMD, YAW_RATE_CMD, THRUST_CMD = range(4)
 DISTURBANCE = slice(10, 13)

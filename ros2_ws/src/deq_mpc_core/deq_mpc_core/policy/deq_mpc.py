@@ -16,10 +16,11 @@ from torch import Tensor
 
 from deq_mpc_core.networks.refiner import Context, Refinement
 from deq_mpc_core.policy.config import AlternationConfig
+from deq_mpc_core.policy.starts import first_iterate, read_now
 from deq_mpc_core.solver.arrays import Data
 from deq_mpc_core.solver.differentiable import solve
 from deq_mpc_core.solver.engine import Engine
-from deq_mpc_core.solver.solution import Solution, SolverOptions, SolverState, cold_state, shift_trajectory
+from deq_mpc_core.solver.solution import Solution, SolverOptions, SolverState
 
 
 class Scene(Protocol):
@@ -96,22 +97,18 @@ class DeqMpc(Generic[S]):
     def __init__(self, task: JointTask[S], config: AlternationConfig, engine: Engine) -> None:
         self.task, self.config, self.engine = task, config, engine
 
-    def _at_rest(self, scene: S, penalty: float) -> SolverState:
-        """tau^0 of the paper: x_init repeated, inputs at their reference, multipliers zero."""
-        theta = torch.zeros(len(scene.x), self.task.horizon, self.task.theta_size, dtype=torch.float64)
-        data = self.task.problem(scene, theta)
-        return cold_state(Data._make(a.detach().numpy() if isinstance(a, Tensor) else a for a in data), penalty)
-
-    def cold_start(self, scene: S) -> JointState:
-        """The first iterate."""
-        solver = self._at_rest(scene, self.config.cold.penalty_init)
-        return JointState(torch.from_numpy(solver.tau), solver, self.task.initial_z(len(scene.x)))
-
-    def warm_start(self, scene: S, state: JointState, elapsed: float) -> JointState:
-        """The last iterate ``elapsed`` [s] later, multipliers reset as in the paper, cut from the past's gradient."""
-        tau = shift_trajectory(state.solver.tau, elapsed / self.task.dt)
-        solver = self._at_rest(scene, self.config.warm.penalty_init).with_tau(tau)
-        return JointState(torch.from_numpy(tau), solver, state.z.detach())
+    def _start(self, scene: S, last: JointState | None, elapsed: float) -> tuple[JointState, SolverOptions, int]:
+        """The iterate to start from, cut from the past's gradient, with the options and how many iterations to do."""
+        task, c = self.task, self.config
+        theta = torch.zeros(len(scene.x), task.horizon, task.theta_size, dtype=torch.float64)
+        problem = Data._make(a.numpy() if isinstance(a, Tensor) else a for a in task.problem(scene, theta))
+        tau = None if last is None else read_now(last.solver.tau, elapsed, task.dt)
+        if last is None or tau is None:
+            z, options, count = task.initial_z(len(scene.x)), c.cold, c.cold_iterations
+        else:
+            z, options, count = last.z.detach(), c.warm, c.warm_iterations
+        solver = first_iterate(problem, options.penalty_init, tau)
+        return JointState(torch.from_numpy(solver.tau), solver, z), options, count
 
     def _visible_states(self, scene: S, tau: Tensor) -> Tensor:
         """What the network sees of the iterate, (B, T, nx)."""
@@ -132,12 +129,8 @@ class DeqMpc(Generic[S]):
     def run(
         self, scene: S, state: JointState | None, elapsed: float = 0.0, *, exact: bool = True
     ) -> tuple[list[Iterate], JointState]:
-        """All iterations of one control step: cold if ``state`` is None, else warm, ``elapsed`` [s] after it."""
-        c = self.config
-        if state is None:
-            state, options, count = self.cold_start(scene), c.cold, c.cold_iterations
-        else:
-            state, options, count = self.warm_start(scene, state, elapsed), c.warm, c.warm_iterations
+        """All iterations of one control step: warm, ``elapsed`` [s] after ``state``, or cold if that is of no use."""
+        state, options, count = self._start(scene, state, elapsed)
         context = self.task.encode(scene)
         iterates = []
         for _ in range(count):

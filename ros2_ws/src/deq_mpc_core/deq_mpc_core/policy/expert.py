@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from deq_mpc_core.expert.planner import ExpertConfig, Plan, Planner
-from deq_mpc_core.models.crazyflie import hover_thrust
 from deq_mpc_core.policy.interface import Command, Observation, PolicyInfo
-from deq_mpc_core.policy.mpc import Mpc, MpcConfig, MpcState, complete_reference, residuals
+from deq_mpc_core.policy.mpc import Mpc, MpcConfig, MpcState
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,5 @@ class ExpertPolicy:
         else:
             plan = state.plan
         knots = plan.sample(obs.t + self.dt * np.arange(self.horizon, dtype=np.float64))
-        reference = complete_reference(knots[:, :3], knots[:, 3:], obs.x[8], hover_thrust(obs.model_params))
-        solution, mpc_state = self._mpc.track(obs, reference, None if state is None else state.mpc)
-        info = PolicyInfo(int(solution.status[0]), self._mpc.plan(solution), residuals(solution), 1)
-        return self._mpc.command(solution), ExpertState(mpc_state, plan), info
+        command, mpc_state, info = self._mpc.track(obs, knots, None if state is None else state.mpc)
+        return command, ExpertState(mpc_state, plan), info

@@ -24,6 +24,7 @@ from deq_mpc_core.policy.flight_step import REPORT_SIZE, Constants, Line, Seen, 
 from deq_mpc_core.policy.interface import Array, Command, Observation, PolicyInfo
 from deq_mpc_core.policy.mpc import bounds, cost_weights
 from deq_mpc_core.policy.program import FlightProgram, make_program, read_flight_checkpoint
+from deq_mpc_core.policy.starts import usable_age
 from deq_mpc_core.solver.arrays import Options
 from deq_mpc_core.solver.solution import SolverOptions
 
@@ -92,13 +93,13 @@ class DeqMpcPolicy:
     def step(self, obs: Observation, state: FlightState | None) -> tuple[Command, FlightState, PolicyInfo]:
         """See `Policy.step`."""
         seen = self._look(obs)
-        shift = -1.0 if state is None else (obs.t - state.t) / self.dt
+        shift = None if state is None else usable_age(obs.t - state.t, self.dt, self.horizon)
         after = self._empty()
-        before = after if state is None or not 0.0 <= shift <= self.horizon else Warm(state.tau, state.theta, state.z)
+        before = after if state is None or shift is None else Warm(state.tau, state.theta, state.z)
         if [a.shape for a in before] != self._shapes:
             raise ValueError("the state is another policy's; give the one that this policy returned, or None")
         report = np.empty(REPORT_SIZE)
-        self._step(seen, before, -1.0 if before is after else shift, self._constants, self._settings, after, report)
+        self._step(seen, before, -1.0 if shift is None else shift, self._constants, self._settings, after, report)
         status, dynamics, violation, theta, tau, network, iterations, *command = report.tolist()
         residuals = {"theta": theta, "tau": tau, "network": network, "dynamics": dynamics, "inequality": violation}
         info = PolicyInfo(int(status), after.tau[:, :NX], residuals, int(iterations))

@@ -14,12 +14,11 @@ from torch import Tensor
 from deq_mpc_core.features.dimensions import THETA_SIZE, TOKEN_SIZE
 from deq_mpc_core.features.flight import FlightFeatures
 from deq_mpc_core.features.flight_torch import ObservationFeatures, describe_knots, rotate_to_yaw_frame
-from deq_mpc_core.models.crazyflie import NU, NX, hover_thrust, nominal_params
+from deq_mpc_core.models.crazyflie import YAW, hover_thrust
 from deq_mpc_core.networks.refiner import Context, Refinement
 from deq_mpc_core.networks.waypoints import WaypointNetwork
-from deq_mpc_core.obstacles import centres_at
 from deq_mpc_core.policy.config import PolicyConfig
-from deq_mpc_core.policy.mpc import bounds, cost_weights
+from deq_mpc_core.policy.mpc import pose
 from deq_mpc_core.solver.arrays import Data
 
 
@@ -39,7 +38,7 @@ class Scenario:
 
 def to_world(theta: Tensor, x: Tensor) -> Tensor:
     """Waypoints (B, T, 6) from the yaw frame of x (B, 13), relative, to the world, absolute."""
-    back = -x[:, None, 8]
+    back = -x[:, None, YAW]
     pos = rotate_to_yaw_frame(theta[..., :3], back) + x[:, None, :3]
     return torch.cat([pos, rotate_to_yaw_frame(theta[..., 3:], back)], dim=-1)
 
@@ -52,11 +51,7 @@ class FlightTask:
     def __init__(self, network: WaypointNetwork, config: PolicyConfig) -> None:
         self.network, self.config = network, config
         self.dt, self.horizon = config.mpc.dt, config.mpc.horizon
-        self._params = nominal_params()
         self._weight = hover_thrust()
-        q, r = cost_weights(config.mpc)
-        lower, upper = bounds(config.mpc)
-        self._q, self._r, self._lower, self._upper = (torch.from_numpy(a) for a in (q, r, lower, upper))
         self._fence = np.array([config.mpc.fence_low, config.mpc.fence_high])
         self._features = FlightFeatures(config.network.features)
 
@@ -91,23 +86,6 @@ class FlightTask:
 
     def problem(self, scene: Scenario, theta: Tensor) -> Data:
         """See `JointTask.problem`."""
-        mpc = self.config.mpc
-        batch, horizon = theta.shape[:2]
-        yaw = scene.x[:, None, 8:9].expand(-1, horizon, -1)
-        zeros = torch.zeros(batch, horizon, 3, dtype=torch.float64)
-        thrust = torch.full((batch, horizon, 1), self._weight, dtype=torch.float64)
-        x_ref = torch.cat([theta.double(), zeros[..., :2], yaw, zeros, thrust], dim=-1)
-        u_ref = torch.cat([zeros, thrust], dim=-1)
-        return Data(
-            x_init=scene.x,
-            x_ref=x_ref,
-            u_ref=u_ref,
-            q=self._q.expand(batch, horizon, NX),
-            r=self._r.expand(batch, horizon, NU),
-            lower=self._lower.expand(batch, horizon, NX + NU),
-            upper=self._upper.expand(batch, horizon, NX + NU),
-            centres=centres_at(scene.obstacles, mpc.dt * torch.arange(horizon, dtype=torch.float64)),
-            radii=torch.where(scene.mask, scene.obstacles[..., 3] + mpc.margin, 0.0),
-            p=torch.from_numpy(np.tile(self._params, (batch, 1))),
-            dt=mpc.dt,
-        )
+        obstacles = torch.where(scene.mask[..., None], scene.obstacles, 0.0).numpy()
+        posed = pose(self.config.mpc, scene.x.numpy(), theta.detach().numpy(), obstacles)
+        return posed._replace(x_ref=torch.cat([theta, torch.from_numpy(posed.x_ref[..., THETA_SIZE:])], dim=-1))

@@ -1,6 +1,6 @@
-"""The short-horizon MPC of the flight task: from an observation and a state reference to a command, warm-started.
+"""The short-horizon MPC of the flight task: from an observation and waypoints to a command, warm-started.
 
-Every policy flies through it; they differ in who gives the reference.
+Every policy flies through it; they differ in who gives the waypoints.
 """
 
 from __future__ import annotations
@@ -12,12 +12,25 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from deq_mpc_core.config import Config, load_config
-from deq_mpc_core.models.crazyflie import NU, NX, POS, RPY, THRUST, VEL, crazyflie_model, hover_thrust, nominal_params
+from deq_mpc_core.models.crazyflie import (
+    NU,
+    NX,
+    POS,
+    RPY,
+    THRUST,
+    THRUST_CMD,
+    VEL,
+    YAW,
+    crazyflie_model,
+    hover_thrust,
+    nominal_params,
+)
 from deq_mpc_core.obstacles import centres_at
-from deq_mpc_core.policy.interface import Array, Command, Observation
+from deq_mpc_core.policy.interface import Array, Command, Observation, PolicyInfo
+from deq_mpc_core.policy.starts import first_iterate, read_now
 from deq_mpc_core.solver.arrays import Data
 from deq_mpc_core.solver.cpu_engine import CpuEngine
-from deq_mpc_core.solver.solution import Solution, SolverOptions, SolverState, cold_state, shift_trajectory
+from deq_mpc_core.solver.solution import Solution, SolverOptions
 
 Triple = Annotated[tuple[float, float, float], Field(strict=False)]
 
@@ -98,91 +111,65 @@ def bounds(config: MpcConfig, fence: Array | None = None) -> tuple[Array, Array]
     return lower, upper
 
 
-def complete_reference(pos: Array, vel: Array, yaw: Array | float, thrust: Array | float) -> Array:
-    """State reference (..., T, NX) from positions and velocities (..., T, 3): level, not rotating, ``thrust`` [N]."""
-    reference = np.zeros((*pos.shape[:-1], NX))
-    reference[..., POS] = pos
-    reference[..., VEL] = vel
-    reference[..., 8] = yaw
-    reference[..., THRUST] = thrust
-    return reference
+def pose(
+    config: MpcConfig, x: Array, theta: Array, obstacles: Array, params: Array | None = None, fence: Array | None = None
+) -> Data:
+    """The MPC's problems for a batch of observations; the compiled flight step poses them by the same rules.
+
+    The reference is level and does not turn, at the yaw of now and the thrust that hovers. Obstacles go on at their
+    velocity, grown by the margin; a radius <= 0 switches one off.
+
+    Args:
+        x: (B, 13) states. theta: (B, T, 6) positions and velocities to track.
+        obstacles: (B, K, 7), see ``Observation``. params: (np,) of the model, by default nominal.
+        fence: (2, 3), by default the configured arena.
+    """
+    batch, horizon, tracked = theta.shape
+    params = nominal_params() if params is None else params
+    x_ref, u_ref = np.zeros((batch, horizon, NX)), np.zeros((batch, horizon, NU))
+    x_ref[..., :tracked], x_ref[..., YAW] = theta, x[:, None, YAW]
+    x_ref[..., THRUST] = u_ref[..., THRUST_CMD] = hover_thrust(params)
+    radii = obstacles[..., 3]
+    q, r, lower, upper = (
+        np.broadcast_to(a, (batch, horizon, len(a))) for a in (*cost_weights(config), *bounds(config, fence))
+    )
+    return Data(
+        x_init=x,
+        x_ref=x_ref,
+        u_ref=u_ref,
+        q=q,
+        r=r,
+        lower=lower,
+        upper=upper,
+        centres=centres_at(obstacles, config.dt * np.arange(horizon, dtype=np.float64)),
+        radii=np.where(radii > 0.0, radii + config.margin, 0.0),
+        p=np.broadcast_to(params, (batch, len(params))),
+        dt=config.dt,
+    )
 
 
 class Mpc:
-    """Solves the flight task's MPC on one core; ``solve`` is a function of its arguments alone."""
+    """Solves the flight task's MPC on one core, stateless."""
 
     def __init__(self, config: MpcConfig | None = None) -> None:
         self.config = config or load_mpc_config()
         self.engine = CpuEngine(crazyflie_model(), threads=1)
-        self._nominal = nominal_params()
-        q, r = cost_weights(self.config)
-        horizon = self.config.horizon
-        self._q = np.ascontiguousarray(np.broadcast_to(q, (1, horizon, NX)))
-        self._r = np.ascontiguousarray(np.broadcast_to(r, (1, horizon, NU)))
 
-    def problem(self, obs: Observation, reference: Array) -> Data:
-        """The problem of one control step. reference: (T, NX)."""
+    def track(self, obs: Observation, theta: Array, state: MpcState | None) -> tuple[Command, MpcState, PolicyInfo]:
+        """One control step towards positions and velocities (T, 6), cold or warm, each with its options."""
         config = self.config
-        p = self._nominal if obs.model_params is None else obs.model_params
-        u_ref = np.zeros((1, config.horizon, NU))
-        u_ref[..., 3] = hover_thrust(p)
-        lower, upper = bounds(config, obs.fence)
-        shape = (1, config.horizon, NX + NU)
-        radii = obs.obstacles[:, 3]
-        return Data(
-            x_init=obs.x[None],
-            x_ref=reference[None],
-            u_ref=u_ref,
-            q=self._q,
-            r=self._r,
-            lower=np.ascontiguousarray(np.broadcast_to(lower, shape)),
-            upper=np.ascontiguousarray(np.broadcast_to(upper, shape)),
-            centres=centres_at(obs.obstacles, config.dt * np.arange(config.horizon, dtype=np.float64))[None],
-            radii=np.where(radii > 0.0, radii + config.margin, 0.0)[None],
-            p=p[None],
-            dt=config.dt,
-        )
+        problem = pose(config, obs.x[None], theta[None], obs.obstacles[None], obs.model_params, obs.fence)
+        last = None if state is None else read_now(state.tau, obs.t - state.t, config.dt)
+        options = config.cold if last is None else config.warm
+        solution = self.engine.solve(problem, first_iterate(problem, options.penalty_init, last), options)
+        tau = solution.state.tau
+        info = PolicyInfo(int(solution.status[0]), tau[0, :, :NX], residuals(solution), 1)
+        return self._command(tau[0, 0, NX:]), MpcState(tau, obs.t), info
 
-    def cold_start(self, problem: Data, options: SolverOptions) -> SolverState:
-        """tau^0 of the paper: x_init repeated, inputs at their reference, multipliers zero."""
-        return cold_state(problem, options.penalty_init)
-
-    def warm_start(
-        self, obs: Observation, state: MpcState | None, problem: Data, options: SolverOptions
-    ) -> SolverState | None:
-        """The previous plan read later by the time that has passed, multipliers zero; None if there is none to use."""
-        if state is None or not 0.0 <= obs.t - state.t <= self.config.dt * self.config.horizon:
-            return None
-        tau = shift_trajectory(state.tau, (obs.t - state.t) / self.config.dt)
-        return cold_state(problem, options.penalty_init).with_tau(tau)
-
-    def solve(self, problem: Data, state: SolverState, options: SolverOptions) -> Solution:
-        """One solve on the calling thread."""
-        return self.engine.solve(problem, state, options)
-
-    def track(self, obs: Observation, reference: Array, state: MpcState | None) -> tuple[Solution, MpcState]:
-        """One control step towards a given reference (T, NX), with the configured cold or warm options."""
-        problem = self.problem(obs, reference)
-        start = self.warm_start(obs, state, problem, self.config.warm)
-        if start is None:
-            solution = self.solve(problem, self.cold_start(problem, self.config.cold), self.config.cold)
-        else:
-            solution = self.solve(problem, start, self.config.warm)
-        return solution, self.state(solution, obs)
-
-    def state(self, solution: Solution, obs: Observation) -> MpcState:
-        """What the next step starts from."""
-        return MpcState(solution.state.tau, obs.t)
-
-    def command(self, solution: Solution) -> Command:
-        """The first input of the plan, within the command limits."""
+    def _command(self, u: Array) -> Command:
+        """The input within its limits."""
         lower, upper = bounds(self.config)
-        u = np.clip(solution.state.tau[0, 0, NX:], lower[NX:], upper[NX:])
-        return Command(float(u[0]), float(u[1]), float(u[2]), float(u[3]))
-
-    def plan(self, solution: Solution) -> Array:
-        """Planned states (T, NX)."""
-        return solution.state.tau[0, :, :NX]
+        return Command(*np.clip(u, lower[NX:], upper[NX:]).tolist())
 
 
 def residuals(solution: Solution) -> dict[str, float]:

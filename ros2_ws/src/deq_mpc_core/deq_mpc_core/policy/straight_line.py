@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from deq_mpc_core.models.crazyflie import POS, hover_thrust
+from deq_mpc_core.models.crazyflie import POS
 from deq_mpc_core.policy.interface import Array, Command, Observation, PolicyInfo
-from deq_mpc_core.policy.mpc import Mpc, MpcConfig, MpcState, complete_reference, residuals
+from deq_mpc_core.policy.mpc import Mpc, MpcConfig, MpcState
 
 
 def travel(distance: float, horizon: int, dt: float, speed: float, approach_rate: float) -> tuple[Array, Array]:
@@ -43,7 +43,4 @@ class StraightLinePolicy:
     def step(self, obs: Observation, state: MpcState | None) -> tuple[Command, MpcState, PolicyInfo]:
         """See `Policy.step`."""
         pos, vel = straight_waypoints(obs.x[POS], obs.goal, self.horizon, self.dt, self._speed, self._approach_rate)
-        reference = complete_reference(pos, vel, obs.x[8], hover_thrust(obs.model_params))
-        solution, state = self._mpc.track(obs, reference, state)
-        info = PolicyInfo(int(solution.status[0]), self._mpc.plan(solution), residuals(solution), 1)
-        return self._mpc.command(solution), state, info
+        return self._mpc.track(obs, np.concatenate([pos, vel], axis=1), state)

@@ -37,6 +37,8 @@ _DISTURBANCES, _DISTURBANCE, _ABOUT = 50, 8.0, 10.0
 loses), and how far apart the changes of the plan may be."""
 _CLEAR = 0.4
 """[m] from the vehicle to the centres of random spheres."""
+_AHEAD = 0.1
+"""[s] on the vehicle's way to a sphere that is off."""
 
 
 def training_policy(config: PolicyConfig, weights: Mapping[str, NDArray[np.float32]]) -> DeqMpc[Scenario]:
@@ -114,7 +116,7 @@ def compare(flight: DeqMpcPolicy, training: DeqMpc[Scenario], steps: Iterable[St
 
 
 def random_steps(flight: DeqMpcPolicy, count: int, seed: int) -> Iterator[Step]:
-    """Observations all over the arena, at any speed and tilt, each once cold and once warm."""
+    """Observations all over the arena, at any speed and tilt, in front a sphere that is off; each cold and warm."""
     rng = np.random.default_rng(seed)
     low, high = (np.array(corner) for corner in (flight.config.mpc.fence_low, flight.config.mpc.fence_high))
     for _ in range(count):
@@ -125,6 +127,8 @@ def random_steps(flight: DeqMpcPolicy, count: int, seed: int) -> Iterator[Step]:
         obstacles[:, 0:3] = rng.uniform(low, high, (len(obstacles), 3))
         obstacles[:, 3] = rng.uniform(0.05, 0.2, len(obstacles))
         obstacles = obstacles[np.linalg.norm(obstacles[:, 0:3] - x[0:3], axis=1) > _CLEAR]
+        off = [*(x[0:3] + _AHEAD * x[3:6]), rng.choice([0.0, -0.1]), 0.0, 0.0, 0.0]
+        obstacles = np.vstack([obstacles, off])
         goal = rng.uniform(low, high)
         cold = Observation(0.0, x, goal, obstacles)
         yield cold, None
