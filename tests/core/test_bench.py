@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from deq_mpc_core.bench import check, command, solver, timing
+from deq_mpc_core.bench.optima import independent_optima, reached, verdict
 from deq_mpc_core.bench.peers import MissingPeerError
 from deq_mpc_core.bench.quality import violation
 from deq_mpc_core.bench.row import BenchOptions, Row, Work
 from deq_mpc_core.bench.scenes import corridor, quadrotors
+from deq_mpc_core.bench.table import markdown
 from deq_mpc_core.bench.timing import Candidate, Effort, compare, measure
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.models import MODELS
-from deq_mpc_core.solver import CpuEngine, SolverOptions, Status, cold_state
+from deq_mpc_core.solver import CpuEngine, SolverOptions, Status, cold_state, objective
 
 
 class Clock:
@@ -59,13 +63,22 @@ def test_rounds_are_interleaved_and_the_warm_up_does_not_count(clock: Clock) -> 
     np.testing.assert_allclose(b, [2.0] * 3)
 
 
-def test_a_slow_candidate_sits_out_after_its_least_rounds_and_preparation_is_free(clock: Clock) -> None:
+def test_time_runs_out_for_all_after_the_least_rounds_and_preparation_is_not_timed(clock: Clock) -> None:
     log: list[tuple[str, int]] = []
     quick, slow = clock.candidate("quick", 0.01, log), clock.candidate("slow", 50.0, log, prepared=True)
     times = measure([quick, slow], Effort(rounds=40, seconds=1.0))
-    assert [len(taken) for taken in times] == [40, 5]
+    assert [len(taken) for taken in times] == [5, 5]
     np.testing.assert_allclose(times[1], 50e3)
     assert [number for name, number in log if name == "slow prepares"] == [0, 0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("effort", "rounds"), [(Effort(rounds=40, seconds=0.1), 6), (Effort(rounds=4), 6)])
+def test_every_case_is_taken_as_often_by_everyone(clock: Clock, effort: Effort, rounds: int) -> None:
+    log: list[tuple[str, int]] = []
+    candidates = [clock.candidate("quick", 0.001, log), clock.candidate("slow", 0.03, log)]
+    times = measure(candidates, effort, cases=3)
+    assert [len(taken) for taken in times] == [rounds, rounds]
+    assert log[4:] == [(name, number) for number in range(rounds) for name in ("quick", "slow")]
 
 
 def test_ratios_refer_to_the_first_candidate(clock: Clock) -> None:
@@ -78,6 +91,23 @@ def test_ratios_refer_to_the_first_candidate(clock: Clock) -> None:
     assert own.ratio == pytest.approx(1.0)
     assert peer.ratio == pytest.approx(5.0)
     assert (peer.note, peer.threads) == ("n", 2)
+
+
+def test_cases_that_were_missed_count_for_nobody(clock: Clock) -> None:
+    """Case c takes c + 1 s here and ten times as long for the peer; ours misses case 0, the peer case 3."""
+
+    def run(slowness: float) -> Callable[[int], None]:
+        def spend(number: int) -> None:
+            clock.now += slowness * (number % 4 + 1)
+
+        return spend
+
+    ours = Candidate("ours", run(1.0), reached=np.array([False, True, True, True]))
+    peer = Candidate("peer", run(10.0), reached=np.array([True, True, True, False]), note="3/4")
+    lost = Candidate("lost", run(0.1), reached=np.zeros(4, dtype=bool), note="0/4")
+    rows = compare(Work("w", 1, 7, cases=4), [ours, peer, lost], Effort(rounds=8, seconds=1e6))
+    assert [(row.median_ms, row.ratio) for row in rows] == [(3000.0, 1.0), (25000.0, 10.0), (None, None)]
+    assert [row.note for row in rows] == ["", "3/4", "0/4"]
 
 
 # The command ----------------------------------------------------------------------------------------------------------
@@ -130,6 +160,36 @@ def test_all_suites_run_once_by_default_and_the_table_is_the_output(capfd: pytes
 
 
 @pytest.mark.usefixtures("suites")
+def test_the_tables_as_the_document_has_them(tmp_path: Path) -> None:
+    command.bench(["solver", "flight"], markdown=tmp_path / "tables.md")
+    lines = (tmp_path / "tables.md").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("machine: cpu ")
+    start = lines.index("## solver")
+    assert lines[start : lines.index("## flight")] == [
+        "## solver",
+        "",
+        "| work | engine | batch | threads | T | median ms | p99 ms | ratio | note |",
+        "|---|---|---|---|---|---|---|---|---|",
+        "| solver | deq-mpc CPU | 1 | 1 | 5 | 2 | 2.98 | 1 |  |",
+        "| solver | peer | 1 | 1 | 5 | - | - | - | missing: not installed |",
+        "",
+    ]
+
+
+def test_a_note_cannot_break_the_table() -> None:
+    row = Row("w", "e", 1, 1, 5, 1234.5, 1.0, 0.123456, "|d| < r")
+    assert list(markdown({"s": [row]}, {}))[-2] == r"| w | e | 1 | 1 | 5 | 1234 | 1 | 0.123 | \|d\| < r |"
+
+
+@pytest.mark.usefixtures("suites")
+def test_tables_that_cannot_be_written_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="make it first"):
+        command.bench(["solver"], markdown=tmp_path / "nowhere" / "tables.md")
+    with pytest.raises(UserError, match="check makes no tables"):
+        command.bench(["check"], markdown=tmp_path / "tables.md")
+
+
+@pytest.mark.usefixtures("suites")
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -149,16 +209,28 @@ def test_missing_peers_are_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: Any, **__: Any) -> Any:
         raise MissingPeerError("not here")
 
-    monkeypatch.setattr(solver, "_precise", missing)
     monkeypatch.setattr(solver, "_peers", lambda *_, **__: {"peer A": missing, "peer B": missing})
     monkeypatch.setattr(solver, "_SCENES", 2)
     monkeypatch.setattr(solver, "_effort", lambda _: Effort(rounds=1))
     own, *peers = solver.converged_crazyflies(BenchOptions(quick=True))
-    assert own.note == "optimum in 2/2"
+    assert own.note == "optimum in 2/2; options chosen on other scenes (seed 0)"
     assert [(row.engine, row.median_ms, row.note) for row in peers] == [
         ("peer A", None, "missing: not here"),
         ("peer B", None, "missing: not here"),
     ]
+
+
+@pytest.mark.parametrize("work", [solver.cold_quadrotors, solver.converged_crazyflies])
+def test_without_ipopt_nobody_is_said_to_reach_the_optimum(
+    monkeypatch: pytest.MonkeyPatch, work: Callable[[BenchOptions], Iterator[Row]]
+) -> None:
+    monkeypatch.setattr(solver, "quadrotors", lambda _: quadrotors(2))
+    monkeypatch.setitem(sys.modules, "deq_mpc_core.bench.peers.casadi_ocp", None)
+    monkeypatch.setattr(solver, "_SCENES", 2)
+    monkeypatch.setattr(solver, "_effort", lambda _: Effort(rounds=1, seconds=0.0, least=1))
+    measured = [row for row in work(BenchOptions(quick=True)) if row.median_ms is not None]
+    assert measured[0].engine == "deq-mpc CPU"
+    assert all(row.note.startswith("no independent optimum") for row in measured)
 
 
 def test_the_corridors_optimum_leans_on_all_four_spheres() -> None:
@@ -172,14 +244,19 @@ def test_the_corridors_optimum_leans_on_all_four_spheres() -> None:
 
 
 def test_plans_that_miss_the_optimum_or_the_constraints_are_said_to() -> None:
+    pytest.importorskip("casadi")
     model, data = MODELS["quadrotor"](), quadrotors(2)
     tau = CpuEngine(model, threads=1).solve(data, cold_state(data, 1.0), solver.PAPER).state.tau
-    best = solver.objective(data, tau)
-    assert solver._agreement(model, data, tau, best) == "optimum in 2/2"
-    assert solver._agreement(model, data, tau, best * [1.0, 0.99]) == "optimum in 1/2, the rest NOT REACHED"
+    best = independent_optima(model, data)
+    assert best is not None
+    np.testing.assert_allclose(objective(data, tau), best, rtol=1e-4)
+    assert verdict(reached(model, data, tau, best)) == "optimum in 2/2"
+    missed = "optimum in 1/2, the rest NOT REACHED and not counted"
+    assert verdict(reached(model, data, tau, best * [1.0, 0.99])) == missed
+    assert verdict(reached(model, data, tau, best * [np.nan, 1.0])) == missed
     off = tau.copy()
     off[0, 2, 0] += 1e-3
-    assert "NOT REACHED" in solver._agreement(model, data, off, best + 1.0)
+    assert verdict(reached(model, data, off, best + 1.0)) == missed
 
 
 # The check ------------------------------------------------------------------------------------------------------------

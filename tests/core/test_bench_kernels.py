@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -45,6 +49,40 @@ def test_the_work_of_a_newton_step_grows_with_the_knots_alone() -> None:
     for part in PARTS:
         assert counts[2][part] - counts[1][part] == pytest.approx(counts[1][part] - counts[0][part], rel=0.2)
         assert counts[2][part] > counts[0][part] > 0
+
+
+@cache
+def per_knot(name: str, spheres: int) -> dict[str, float]:
+    return kernels.operations_per_knot(name, spheres)
+
+
+QUOTED = re.findall(
+    r"^\| (\w+), (\w+), (\d+) spheres.* (\d+) operations",
+    (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8"),
+    flags=re.MULTILINE,
+)
+"""(part, model, spheres, operations a knot)"""
+
+
+def test_every_part_of_both_works_is_quoted() -> None:
+    works = [(part, name, str(spheres)) for name, spheres in kernels._WORKS for part in PARTS]
+    assert [quoted[:3] for quoted in QUOTED] == works
+
+
+@pytest.mark.parametrize(("part", "name", "spheres", "operations"), QUOTED)
+def test_the_document_quotes_what_is_counted(part: str, name: str, spheres: str, operations: str) -> None:
+    """Else `deq-mpc bench kernels` has to run again."""
+    assert per_knot(name, int(spheres))[part] == pytest.approx(float(operations), rel=0.03)
+
+
+def test_only_parts_that_see_the_spheres_work_on_them() -> None:
+    """A sphere costs these parts at least a squared distance, 3 + 2 + 3 operations, and the others nothing."""
+    free, crowded = per_knot("crazyflie", 0), per_knot("crazyflie", 40)
+    for part in PARTS:
+        if part in ("linearise", "lagrangian"):
+            assert 8.0 * 40 < crowded[part] - free[part] < 40.0 * 40, part
+        else:
+            assert crowded[part] == free[part], part
 
 
 def test_every_part_has_a_row_with_its_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from deq_mpc_core.bench import policy, train
+from deq_mpc_core.bench.row import BenchOptions
 from deq_mpc_core.bench.timing import Effort
-from deq_mpc_core.bench.trained import Trained, torch_threads, train_briefly
+from deq_mpc_core.bench.torch_threads import torch_threads
+from deq_mpc_core.bench.trained import Trained, train_briefly
 from deq_mpc_core.policy.regulation import RegulationPolicy
 
 EFFORT = Effort(rounds=2, seconds=0.1)
@@ -40,8 +42,30 @@ def test_policy_rows_are_cold_and_warm_steps_of_both(trained: Trained) -> None:
     assert all(row.batch == 1 and row.median_ms and "Anderson steps" in row.note for row in rows)
 
 
+def test_the_cold_step_and_the_shipped_one_are_rows_of_their_own(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "TASKS", ("pendulum",))
+    monkeypatch.setattr(train, "train_briefly", lambda *_, **__: trained)
+    monkeypatch.setattr(train, "_profile", lambda *_: iter(()))
+    rows = list(train.suite(BenchOptions(quick=True)))
+    parts = [row.work.rpartition("256, ")[2] for row in rows]
+    cold, shipped = "cold control step alone", "cold control step and 2 streaming, as shipped"
+    assert parts == [cold, cold, shipped, shipped]
+
+
+def test_the_shipped_row_is_the_shipped_training(trained: Trained) -> None:
+    """As many iterates, of cold and warm control steps, as the configuration asks for."""
+    file = trained.file
+    for stream_steps in (0, file.train.stream_steps):
+        _, iterates = train._trainer(trained, "compiled", stream_steps).loss(trained.batch(2, 0))
+        turns = file.alternation.cold_iterations + stream_steps * file.alternation.warm_iterations
+        assert len(iterates) == turns
+    assert file.train.stream_steps > 0
+
+
 def test_the_profile_covers_the_step_and_does_not_change_it(trained: Trained) -> None:
-    profiled, plain = train.ProfiledTrainer(trained), train._trainer(trained, "compiled")
+    profiled, plain = train.ProfiledTrainer(trained), train._trainer(trained, "compiled", 0)
     for seed in range(2):
         samples = trained.batch(50, seed)
         begin = time.perf_counter()

@@ -327,6 +327,13 @@ def test_what_is_called_converged_keeps_the_constraints(name: str, horizon: int,
     assert (violation(model, data, solution.state.tau)[converged] <= largest + 1e-9).all()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_most_problems_are_called_converged(name: str) -> None:
+    """Else the test above would say nothing."""
+    data = random_problems(name, 40, 12, seed=0, spheres=4)
+    assert (cpu(name).solve(data, cold_state(data, 1.0), LONG).status == Status.CONVERGED).mean() > 0.5
+
+
 # Refusals -------------------------------------------------------------------------------------------------------------
 
 

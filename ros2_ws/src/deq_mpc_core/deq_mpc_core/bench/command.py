@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import EntryPoint, entry_points
+from itertools import chain
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,6 +40,10 @@ def bench(
     json_output: Annotated[
         bool, typer.Option("--json", help="JSON as the last line on stdout; tables to stderr.")
     ] = False,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="Also write the tables to this file, as docs/performance.md has them."),
+    ] = None,
     quick: Annotated[bool, typer.Option(help="Fewer sizes and rounds.")] = False,
     minutes: Annotated[float, typer.Option(min=0.1, help="flight: how long to fly.")] = 10.0,
     problems: Annotated[int, typer.Option(min=1, help="check: how many random problems, over all models.")] = 1000,
@@ -48,10 +54,14 @@ def bench(
     Beside other solvers where there are any; or check the solver's answers against IPOPT.
     """
     asked = suites or []
+    if asked == [_CHECK] and markdown is not None:
+        raise UserError("check makes no tables; leave out --markdown")
+    if markdown is not None and not markdown.parent.is_dir():
+        raise UserError(f"no folder {markdown.parent} to write {markdown.name} in; make it first")
     if asked == [_CHECK]:
         _check(problems, seed, json_output=json_output)
     else:
-        _measure(_chosen(asked), BenchOptions(quick=quick, minutes=minutes), json_output=json_output)
+        _measure(_chosen(asked), BenchOptions(quick=quick, minutes=minutes), markdown, json_output=json_output)
 
 
 def _chosen(asked: Sequence[str]) -> list[EntryPoint]:
@@ -79,21 +89,26 @@ def output_to_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def _measure(points: Sequence[EntryPoint], options: BenchOptions, *, json_output: bool) -> None:
+def _measure(
+    points: Sequence[EntryPoint], options: BenchOptions, markdown_file: Path | None, *, json_output: bool
+) -> None:
     from rich.console import Console
 
     from deq_mpc_core.bench.machine import machine, versions
-    from deq_mpc_core.bench.table import show
+    from deq_mpc_core.bench.table import markdown, show
 
     progress = Console(stderr=True)
     described = {"machine": machine(), "versions": versions()}
-    rows: list[Row] = []
+    measured: dict[str, list[Row]] = {point.name: [] for point in points}
     with output_to_stderr(), progress.status("") as status:
         for point in points:
             status.update(f"{point.name}: preparing")
             for row in point.load()(options):
-                rows.append(row)
+                measured[point.name].append(row)
                 status.update(f"{point.name}: {row.work}, {row.engine} done")
+    rows = list(chain.from_iterable(measured.values()))
+    if markdown_file is not None:
+        markdown_file.write_text("\n".join(markdown(measured, described)), encoding="utf-8")
     show(rows, described, Console(stderr=json_output))
     if json_output:
         typer.echo(json.dumps({**described, "rows": [asdict(row) for row in rows]}))

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from deq_mpc_core.bench.operations import Runner, count_operations, newton_parts
 from deq_mpc_core.bench.problems import random_problems
 from deq_mpc_core.bench.row import BenchOptions, Row
+from deq_mpc_core.bench.torch_threads import torch_threads
 from deq_mpc_core.models import MODELS
 from deq_mpc_core.solver import Data, Duals, cold_state
 from deq_mpc_core.solver.generate import load_kernels
@@ -53,16 +55,16 @@ def _times(run: Callable[[], object], rounds: int) -> Array:
 
 def peak_gflops(rounds: int = 10) -> float:
     """Billions of float64 operations a second of one core in a product of matrices, the best of some rounds."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        a = torch.rand(_PEAK_SIZE, _PEAK_SIZE, dtype=torch.float64)
+    a = torch.rand(_PEAK_SIZE, _PEAK_SIZE, dtype=torch.float64)
+    with torch_threads(1):
         best = float(_times(lambda: torch.mm(a, a), rounds).min())
-    finally:
-        torch.set_num_threads(before)
     return 2e-3 * _PEAK_SIZE**3 / best
+
+
+def operations_per_knot(name: str, spheres: int) -> dict[str, float]:
+    """Of each part of a Newton step, on the problem that is timed."""
+    few, many = (count_operations(name, horizon, spheres) for horizon in (1, _COUNTED))
+    return {part: (many[part] - few[part]) / (_COUNTED - 1) for part in few}
 
 
 def suite(options: BenchOptions) -> Iterator[Row]:
@@ -70,7 +72,7 @@ def suite(options: BenchOptions) -> Iterator[Row]:
     rounds = 20 if options.quick else 100
     peak = peak_gflops()
     for name, spheres in _WORKS:
-        many, few = (count_operations(name, horizon, spheres) for horizon in (_COUNTED, 1))
+        counts = operations_per_knot(name, spheres)
         long, short = (_parts(name, horizon, spheres) for horizon in (_LONG, _SHORT))
         times = {
             part: (_times(long[part], rounds) - np.median(_times(short[part], rounds))) / (_LONG - _SHORT)
@@ -78,10 +80,9 @@ def suite(options: BenchOptions) -> Iterator[Row]:
         }
         total = sum(float(np.median(taken)) for taken in times.values())
         for part, taken in times.items():
-            operations = (many[part] - few[part]) / (_COUNTED - 1)
             median = float(np.median(taken))
-            rate = 1e-3 * operations / median
-            note = f"{operations:.0f} operations, {rate:.1f} GFLOP/s, {rate / peak:.0%} of the core's {peak:.0f}"
+            rate = 1e-3 * counts[part] / median
+            note = f"{counts[part]:.0f} operations, {rate:.1f} GFLOP/s, {rate / peak:.0%} of the core's {peak:.0f}"
             work = f"{part}, {name}, {spheres} spheres, per knot"
             p99 = float(np.percentile(taken, 99))
             yield Row(work, "cpu engine", 1, 1, _LONG, 1e-3 * median, 1e-3 * p99, median / total, note)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from deq_mpc_core.bench import flight_policy
 from deq_mpc_core.bench.row import BenchOptions, Row, Work
 from deq_mpc_core.bench.timing import Candidate, Effort, compare
-from deq_mpc_core.bench.trained import TASKS, Trained, torch_threads, train_briefly
+from deq_mpc_core.bench.torch_threads import torch_threads
+from deq_mpc_core.bench.trained import TASKS, Trained, train_briefly
 from deq_mpc_core.policy.deq_mpc import JointState
 from deq_mpc_core.policy.regulation import RegulationPolicy
 
@@ -34,8 +35,8 @@ def _regulation(trained: Trained, effort: Effort) -> Iterator[Row]:
     states = trained.batch(_CASES, seed=1)[:, 0].numpy()
     ours = RegulationPolicy(task, *trained.by("compiled"))
     policies = {"ours": ours, "torch network, our solver": RegulationPolicy(task, *trained.by("torch"))}
-    cold = Work(f"DEQ-MPC-DEQ {name}, hidden {trained.file.network.hidden}, cold", 1, task.horizon)
-    warm = Work(f"DEQ-MPC-DEQ {name}, hidden {trained.file.network.hidden}, warm", 1, task.horizon)
+    cold = Work(f"DEQ-MPC-DEQ {name}, hidden {trained.file.network.hidden}, cold", 1, task.horizon, cases=_CASES)
+    warm = Work(f"DEQ-MPC-DEQ {name}, hidden {trained.file.network.hidden}, warm", 1, task.horizon, cases=_CASES)
     yield from compare(cold, [_candidate(*item, states, None, trained) for item in policies.items()], effort)
     starts = [ours.step(x, None) for x in states]
     followed = np.stack([last.tau[0, 1, : task.model.nx].numpy() for _, _, last in starts])

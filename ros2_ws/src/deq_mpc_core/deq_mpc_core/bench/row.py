@@ -31,8 +31,8 @@ class Row:
         work: what was computed; rows of the same work, batch and horizon are the same computation.
         engine: who computed it.
         batch, threads, horizon: samples at once, threads allowed, knots.
-        median_ms, p99_ms: over the rounds of the run, for the whole batch; None where nothing could be measured.
-        ratio: median over the median of this project's engine on the same work, measured side by side.
+        median_ms, p99_ms: over the rounds that count, for the whole batch; None where none does.
+        ratio: median over the median of this project's engine in the same rounds, measured side by side.
         note: what the reader must know: differing algorithms, results that were not reached, why it is missing.
         details: further figures of a suite of its own, for the JSON.
     """
@@ -51,14 +51,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Work:
-    """The part of a row that all candidates share."""
+    """The part of a row that all candidates share; ``cases`` different problems are taken in turn."""
 
     name: str
     batch: int
     horizon: int
+    cases: int = 1
 
     def row(self, engine: str, threads: int, times: NDArray[np.float64], baseline: float, note: str = "") -> Row:
-        """The row of measured times [ms] beside the baseline's median [ms]."""
+        """The row of measured times [ms] beside the baseline's median [ms]; without times, without figures."""
+        if not times.size:
+            return Row(self.name, engine, self.batch, threads, self.horizon, None, None, None, note)
         median, p99 = float(np.median(times)), float(np.percentile(times, 99))
         return Row(self.name, engine, self.batch, threads, self.horizon, median, p99, median / baseline, note)
 

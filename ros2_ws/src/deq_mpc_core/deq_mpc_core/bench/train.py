@@ -1,4 +1,8 @@
-"""What a training step takes, and where: network, its fixed point, solver and adjoint, forwards and backwards."""
+"""What a training step takes, and where: network, its fixed point, solver and adjoint, forwards and backwards.
+
+Two steps are timed: one of a cold control step alone, and the shipped one, which goes on with warm-started control
+steps (``stream_steps`` in ``config/regulation.yaml``).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,8 @@ from torch import Tensor, nn
 
 from deq_mpc_core.bench.row import BenchOptions, Row, Work
 from deq_mpc_core.bench.timing import Candidate, Effort, compare
-from deq_mpc_core.bench.trained import TASKS, Trained, torch_threads, train_briefly
+from deq_mpc_core.bench.torch_threads import torch_threads
+from deq_mpc_core.bench.trained import TASKS, Trained, train_briefly
 from deq_mpc_core.learning.losses import descend
 from deq_mpc_core.learning.regulation import ImitationTrainer
 from deq_mpc_core.networks.cores import BlockEngine, Equilibrium
@@ -31,39 +36,46 @@ from deq_mpc_core.threads import available_threads
 
 Array = NDArray[np.float64]
 
-_BATCHES = 8
+_BATCHES = 4
 """Different batches that the rounds take in turn."""
 _PROFILED = 10
 _QUICK_PROFILED = 3
 
 
 def suite(options: BenchOptions) -> Iterator[Row]:
-    """Batch 200, all cores: N = 6 iterations cold, losses on all of them, backwards, clipped, Adam."""
-    effort = Effort(rounds=6, seconds=5.0) if options.quick else Effort(rounds=30, seconds=20.0)
+    """Batch 200, all cores: N = 6 iterations cold, then the warm ones; losses on all, backwards, clipped, Adam."""
+    effort = Effort(rounds=4, seconds=5.0, least=4) if options.quick else Effort(rounds=32)
     threads = available_threads()
     with torch_threads(threads):
         for name in TASKS[: 1 if options.quick else None]:
             trained = train_briefly(name, quick=options.quick)
-            yield from _steps(trained, threads, effort)
+            for stream_steps in (0, trained.file.train.stream_steps):
+                yield from _steps(trained, stream_steps, threads, effort)
             yield from _profile(trained, threads, _QUICK_PROFILED if options.quick else _PROFILED)
 
 
-def _trainer(trained: Trained, engine: Literal["compiled", "torch"], solver: Engine | None = None) -> ImitationTrainer:
+def _trainer(
+    trained: Trained, engine: Literal["compiled", "torch"], stream_steps: int, solver: Engine | None = None
+) -> ImitationTrainer:
     network, config = trained.by(engine)
-    once = trained.file.train.model_copy(update={"stream_steps": 0})
-    return ImitationTrainer(trained.task, network, config, once, solver)
+    train = trained.file.train.model_copy(update={"stream_steps": stream_steps})
+    return ImitationTrainer(trained.task, network, config, train, solver)
 
 
-def _steps(trained: Trained, threads: int, effort: Effort) -> Iterator[Row]:
+def _steps(trained: Trained, stream_steps: int, threads: int, effort: Effort) -> Iterator[Row]:
     size = trained.file.train.batch
     batches = [trained.batch(size, seed) for seed in range(_BATCHES)]
-    trainers = {"ours": _trainer(trained, "compiled"), "torch network, our solver": _trainer(trained, "torch")}
+    trainers = {
+        "ours": _trainer(trained, "compiled", stream_steps),
+        "torch network, our solver": _trainer(trained, "torch", stream_steps),
+    }
     candidates = []
     for label, trainer in trainers.items():
         used = trainer.train_step(batches[0])["anderson_steps"]
         note = f"after {trained.steps} steps of training; {used:.1f} Anderson steps an iteration"
         candidates.append(Candidate(label, partial(_step, trainer, batches), threads, note))
-    yield from compare(_work(trained, ""), candidates, effort)
+    part = f"cold control step and {stream_steps} streaming, as shipped" if stream_steps else "cold control step alone"
+    yield from compare(_work(trained, part), candidates, effort)
 
 
 def _step(trainer: ImitationTrainer, batches: list[Tensor], number: int) -> object:
@@ -71,10 +83,8 @@ def _step(trainer: ImitationTrainer, batches: list[Tensor], number: int) -> obje
 
 
 def _work(trained: Trained, part: str) -> Work:
-    hidden, name = trained.file.network.hidden, trained.task.model.name
-    return Work(
-        f"training step, DEQ-MPC-DEQ {name}, hidden {hidden}{part}", trained.file.train.batch, trained.task.horizon
-    )
+    name = f"training step, DEQ-MPC-DEQ {trained.task.model.name}, hidden {trained.file.network.hidden}, {part}"
+    return Work(name, trained.file.train.batch, trained.task.horizon, cases=_BATCHES)
 
 
 @dataclass
@@ -141,11 +151,11 @@ class _WatchedTask(RegulationTask):
 
 
 class ProfiledTrainer:
-    """A trainer whose parts report to a watch."""
+    """A trainer, of cold control steps alone, whose parts report to a watch."""
 
     def __init__(self, trained: Trained) -> None:
         self._watch = watch = Watch()
-        self._trainer = _trainer(trained, "compiled", _WatchedSolver(CpuEngine(trained.task.model), watch))
+        self._trainer = _trainer(trained, "compiled", 0, _WatchedSolver(CpuEngine(trained.task.model), watch))
         network, optimizer = self._trainer.network, self._trainer.optimizer
         self._trainer.model.task = _WatchedTask(trained.task, network, watch)
         if isinstance(network.core, Equilibrium):
@@ -178,7 +188,7 @@ class ProfiledTrainer:
 def _profile(trained: Trained, threads: int, count: int) -> Iterator[Row]:
     profiled, size = ProfiledTrainer(trained), trained.file.train.batch
     profiles = [profiled.step(trained.batch(size, seed)) for seed in range(count + 1)][1:]
-    work = _work(trained, ", by stage")
+    work = _work(trained, "cold control step alone, by stage")
     whole = np.array([sum(profile.values()) for profile in profiles])
     baseline = float(np.median(whole))
     yield work.row("ours: all", threads, whole, baseline, "the ratios of the stages are their shares")

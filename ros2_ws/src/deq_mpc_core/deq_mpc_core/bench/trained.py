@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,17 +25,6 @@ _TRAJECTORIES = 40
 _STEPS = 30
 _QUICK_STEPS = 3
 _SEED = 0
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Within it torch computes on ``count`` threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -66,14 +53,13 @@ class Trained:
 
 
 def train_briefly(name: str, *, quick: bool) -> Trained:
-    """The shipped configuration on a task, cold control steps only; seeded."""
+    """The shipped configuration on a task; seeded."""
     task, file = load_task(name), load_imitation()
-    config = file.train.model_copy(update={"stream_steps": 0})
     states = expert_trajectories(task, file.expert, np.random.default_rng(_SEED), _TRAJECTORIES)
     network = regulation_network(task, file.policy, _SEED)
     steps = _QUICK_STEPS if quick else _STEPS
-    trained = Trained(task, file, network, windows(states, task.horizon), steps)
-    trainer = ImitationTrainer(task, network, file.policy, config)
+    trained = Trained(task, file, network, windows(states, task.horizon + file.train.stream_steps), steps)
+    trainer = ImitationTrainer(task, network, file.policy, file.train)
     for step in range(steps):
-        trainer.train_step(trained.batch(config.batch, step))
+        trainer.train_step(trained.batch(file.train.batch, step))
     return trained
