@@ -17,7 +17,7 @@ Solve = Callable[[Data, SolverState], Array]
 
 COSINE, ERROR = 0.9999, 1e-3
 """What gradients have to reach: least cosine, largest relative norm of the difference."""
-STEPS = {"x_init": 5e-4, "x_ref": 4e-3, "u_ref": 1e-3, "q": 1e-2, "r": 1e-2}
+STEPS = {"x_init": 5e-4, "x_ref": 4e-3, "u_ref": 1e-3, "q": 1e-2, "r": 1e-2, "centres": 2e-4}
 """Steps of finite differences: a share of a weight, natural units of others; 0.0005 for bounds and spheres.
 
 A solve ends within the square root of the rounding error of L, some 1e-7: what moves the plan less has larger steps."""
