@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from deq_mpc_core.config import parse_config
 from deq_mpc_core.learning.regulation import load_imitation
-from deq_mpc_core.networks import compiled_block
+from deq_mpc_core.networks import compiled_block, flight_kernels
 from deq_mpc_core.networks.config import CoreConfig
 from deq_mpc_core.networks.cores import Equilibrium, build_core
 from deq_mpc_core.networks.fixed_point import FixedPoint
+from deq_mpc_core.solver import generate
 
 
 @pytest.fixture(autouse=True)
@@ -109,10 +111,47 @@ def test_an_optimiser_step_or_loaded_weights_reach_the_kernels() -> None:
     assert torch.equal(case.solved_by(solver).z, before)
 
 
+@pytest.mark.parametrize("factor", [2.0, -1.0, 1.0 + 2**-22])
+def test_writes_that_torch_does_not_count_reach_the_kernels(factor: float) -> None:
+    """An average over steps, say, is kept through ``.data``; forward, backward and a fresh engine agree to the bit."""
+    case, solver, fresh = problem(), core("compiled"), core("compiled")
+    before = case.solved_by(solver).z
+    for changed in (solver, fresh):
+        versions = [p._version for p in changed.parameters()]
+        for parameter in changed.parameters():
+            parameter.data.mul_(factor)
+        assert [p._version for p in changed.parameters()] == versions
+    moved = case.solved_by(solver).z
+    assert not torch.equal(moved, before)
+    assert torch.equal(moved, case.solved_by(fresh).z)
+    gradients = []
+    for one in (solver, fresh):
+        start = case.start.clone().requires_grad_()
+        one.engine.apply(one.block, start, case.injection).square().sum().backward()
+        gradients.append(start.grad)
+    assert torch.equal(*gradients)
+
+
+def test_one_number_that_changes_by_one_place_is_noticed() -> None:
+    solver = core("compiled")
+    parameter = solver.block.get_parameter("conv1.linear.weight")
+    kept = solver.engine.weights(compiled_block._parameters(solver.block))[0]
+    parameter.detach().numpy()[3, 5] = np.nextafter(np.float32(parameter[3, 5].item()), np.float32(2.0))
+    renewed = solver.engine.weights(compiled_block._parameters(solver.block))[0]
+    assert (renewed.weight1 != kept.weight1).sum() == 1
+    assert solver.engine.weights(compiled_block._parameters(solver.block))[0] is renewed
+
+
 def test_another_type_is_refused_with_advice() -> None:
     case = problem()
     with pytest.raises(ValueError, match="engine: torch"):
         core("compiled").double()(case.injection.double(), case.start.double())
+
+
+def test_network_and_solver_are_compiled_with_the_same_freedom() -> None:
+    """The set is written twice: numba's disk cache would not notice that one which the network imports has changed."""
+    assert set(generate.FASTMATH) == flight_kernels.FASTMATH
+    assert not {"nnan", "ninf"} & flight_kernels.FASTMATH
 
 
 @pytest.mark.parametrize("horizon", [1, 5])

@@ -19,11 +19,11 @@ from deq_mpc_core.networks.fixed_point import FixedPoint
 from deq_mpc_core.networks.flight_kernels import (
     BlockGradients,
     EquilibriumBatch,
-    Mixing,
     Tape,
     TransposedWeights,
     apply_blocks,
     differentiate_blocks,
+    fixed_point_options,
     solve_equilibria,
 )
 from deq_mpc_core.networks.flight_weights import EquilibriumWeights, WeightReader
@@ -45,10 +45,8 @@ class CompiledBlock:
 
     def __init__(self, groups: int, config: FixedPointConfig) -> None:
         self.groups = groups
-        self._mixing = Mixing(
-            config.memory, np.float32(config.mixing), config.max_steps, config.tolerance, config.regularisation
-        )
-        self._seen: tuple[tuple[int, int], ...] = ()
+        self._mixing = fixed_point_options(config)
+        self._copied: list[Tensor] = []
         self._weights: tuple[EquilibriumWeights, TransposedWeights] | None = None
 
     def solve(self, block: nn.Module, injection: Tensor, start: Tensor) -> FixedPoint:
@@ -67,14 +65,16 @@ class CompiledBlock:
         return out
 
     def weights(self, parameters: Sequence[Tensor]) -> tuple[EquilibriumWeights, TransposedWeights]:
-        """The kernels' layout of the block's parameters; torch counts the changes of a tensor in its version."""
-        versions = tuple((p.data_ptr(), p._version) for p in parameters)
-        if self._weights is None or versions != self._seen:
-            named = dict(zip(_PARAMETERS, parameters, strict=True))
-            arrays = {f"core.block.{name}": p.detach().numpy() for name, p in named.items()}
+        """The kernels' layout of the block's parameters.
+
+        What was laid out is compared by value: torch's count of a tensor's changes misses writes through ``.data``.
+        """
+        if self._weights is None or not all(map(torch.equal, parameters, self._copied)):
+            self._copied = [p.detach().clone() for p in parameters]
+            named = dict(zip(_PARAMETERS, self._copied, strict=True))
+            arrays = {f"core.block.{name}": p.numpy() for name, p in named.items()}
             back = TransposedWeights(*(_transposed(named[f"{conv}.weight"]) for conv in _CONVS))
             self._weights = WeightReader(arrays).equilibrium(), back
-            self._seen = versions
         return self._weights
 
 

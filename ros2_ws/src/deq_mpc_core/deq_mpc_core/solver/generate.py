@@ -36,7 +36,7 @@ _INCLUDED = ("arrays.py", "globalisation.py")
 """Modules that the kernels import constants and types from."""
 _PRINTERS = ("models/model.py", "models/printing.py", "solver/unrolled.py", "solver/generate.py")
 """Modules that decide how a model is printed."""
-_FASTMATH = ("arcp", "contract", "nsz", "reassoc")  # not nnan, ninf: failures are found by looking for NaN
+FASTMATH = ("arcp", "contract", "nsz", "reassoc")  # not nnan, ninf: failures are found by looking for NaN
 
 
 def cache_dir() -> Path:
@@ -62,7 +62,7 @@ def print_slot(model: Model) -> str:
 
     return (
         f'"""Printed from the model {model.name}; do not edit."""\n\nimport math\n\nfrom numba import njit\n\n'
-        f"FASTMATH = set({_FASTMATH!r})\n{print_numba(model)}\n{print_stage(model)}"
+        f"FASTMATH = set({FASTMATH!r})\n{print_numba(model)}\n{print_stage(model)}"
     )
 
 
