@@ -20,20 +20,22 @@ from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
 from deq_mpc_controller import flight, ros_messages, ros_mocap, ros_services, safety
-from deq_mpc_controller.conversions import load_thrust_map
+from deq_mpc_controller.conversions import ThrustMap, load_thrust_map
 from deq_mpc_controller.crazyflies_yaml import choose_vehicle
 from deq_mpc_controller.estimate import Gate
 from deq_mpc_controller.flight import Manoeuvre, Mode, Request, Source
 from deq_mpc_controller.flight_statistics import FlightStatistics
 from deq_mpc_controller.link import CrazyflieLink
-from deq_mpc_controller.node_parameters import CONTROLLER_NODE
+from deq_mpc_controller.node_parameters import CONTROLLER_NODE, CRAZYSWARM2, check_backend
 from deq_mpc_controller.pilot import Pilot, Step, Surroundings
 from deq_mpc_controller.process import ThreadClock, resident_memory
+from deq_mpc_controller.ros_crazyswarm2 import Crazyswarm2Link
 from deq_mpc_controller.ros_messages import LATCHED, LATEST, RELIABLE, STATES
 from deq_mpc_controller.ros_node import Interrupts, declare_parameters, low_latency_executor, run_node, spin_until
 from deq_mpc_controller.ros_services import Order
 from deq_mpc_controller.safety import Action
 from deq_mpc_controller.settings import controller_config
+from deq_mpc_controller.steady_link import SteadyLink
 from deq_mpc_controller.vehicle_io import OFF, SetpointKind
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.obstacle_cloud import unpack_obstacles
@@ -54,16 +56,17 @@ class ControllerNode(Node):
         super().__init__("controller_node")
         value = declare_parameters(self, CONTROLLER_NODE)
         self.period = 1.0 / value["rate"]
+        check_backend(value)
+        self._beside_crazyswarm2 = value["backend"] == CRAZYSWARM2
         self._robot, self._frame, self._auto = value["robot"], value["world_frame"], value["auto"]
         self._policy: Policy = load_policy(value["policy"])
         vehicle = choose_vehicle(value)
         for key, reason in vehicle.ignored.items():
             self.get_logger().info(f"{value['crazyflies_yaml_file']}: {key} is ignored: {reason}")
         thrust_map = load_thrust_map(vehicle.platform, vehicle.firmware)
+        self.link = self._make_link(value, vehicle.uri, thrust_map)
         self._pilot = Pilot(self._policy, load_policy("straight-line"), controller_config(), thrust_map, self._auto)
         self._pilot.warm_up()
-        link_config = controller_config().link.model_copy(update={"connect_time": value["connect_time"]})
-        self.link = CrazyflieLink(vehicle.uri, thrust_map, link_config)
         self._statistics = FlightStatistics(self.period)
         self._thread_clock = ThreadClock()
         self._world = Surroundings(obstacles_known=False)
@@ -77,6 +80,12 @@ class ControllerNode(Node):
         self._count = 0
         self._subscribe()
         self._advertise()
+
+    def _make_link(self, value: dict[str, Any], uri: str, thrust_map: ThrustMap) -> SteadyLink:
+        config = controller_config().link.model_copy(update={"connect_time": value["connect_time"]})
+        if self._beside_crazyswarm2:
+            return Crazyswarm2Link(self, self._robot, value["crazyswarm2_server"], thrust_map, config)
+        return CrazyflieLink(uri, thrust_map, config)
 
     @property
     def mode(self) -> Mode:
@@ -111,11 +120,11 @@ class ControllerNode(Node):
 
     def _subscribe(self) -> None:
         robot = self._robot
-        ros_mocap.subscribe(self, robot, self._on_pose)
+        ros_mocap.subscribe(self, robot, self._on_pose, own_topic=not self._beside_crazyswarm2)
         self.create_subscription(PoseStamped, f"/{robot}/goal", self._on_goal, LATCHED)
         self.create_subscription(PoseStamped, f"/{robot}/start", self._on_start, LATCHED)
         self.create_subscription(PointCloud2, "/obstacles", self._on_obstacles, LATCHED)
-        ros_services.offer(self, robot, self.take_order)
+        ros_services.offer(self, robot, self.take_order, ros_services.OWN_NAMESPACE if self._beside_crazyswarm2 else "")
 
     def _advertise(self) -> None:
         robot = self._robot

@@ -1,9 +1,8 @@
-"""The Crazyflie behind cflib: connect, arm, send setpoints at a steady rate, report. Only this module imports cflib.
+"""The Crazyflie behind cflib: connect, arm, send setpoints, report. Only this module imports cflib.
 
-A thread of its own sends: every new setpoint at once, and what is due between them (``setpoint_stream``), so that the
-vehicle hears at least 50 Hz whatever the controller does. On the ground the zero setpoints unlock the firmware's
-thrust. ``close_link`` never happens in the air: cflib's cuts the motors. A link that is lost or mute while the setpoint
-is OFF is made anew, by the same thread, as often as it takes; in the air that is the flight's business (``safety``).
+When something is sent is ``steady_link``'s. On the ground the zero setpoints unlock the firmware's thrust.
+``close_link`` never happens in the air: cflib's cuts the motors. A link that is lost or mute while the setpoint is OFF
+is made anew, by the sending thread, as often as it takes; in the air that is the flight's business (``safety``).
 """
 
 from __future__ import annotations
@@ -25,17 +24,14 @@ with warnings.catch_warnings():  # cflib turns every DeprecationWarning on while
     from cflib.crazyflie.log import LogConfig
 
 from deq_mpc_controller.conversions import ThrustMap, rpyt_from_command
-from deq_mpc_controller.setpoint_stream import due_setpoint
+from deq_mpc_controller.steady_link import ARMED, FLYING, Cancelled, SteadyLink, supervisor_fault
 from deq_mpc_controller.uri import check_uri
-from deq_mpc_controller.vehicle_io import OFF, LinkConfig, Setpoint, SetpointKind, VehicleStatus
+from deq_mpc_controller.vehicle_io import LinkConfig, Setpoint, SetpointKind, VehicleStatus
 from deq_mpc_core.errors import UserError
 
 logging.getLogger("cflib").setLevel(logging.CRITICAL)  # what it logs as errors comes back from here as a reason
 warnings.filterwarnings("ignore", message="The supervisor subsystem requires", module="deq_mpc_controller")
 
-ARMED, FLYING, TUMBLED, LOCKED, CRASHED = 2, 16, 32, 64, 128
-"""Bits of the log variable ``supervisor.info``."""
-_FAULTS = {LOCKED: "locked: reboot it", TUMBLED: "tumbled", CRASHED: "crashed"}
 _NOT_LOGGED = "does not log"
 _HOPELESS = {
     "Cannot find a Crazyradio": "plug the Crazyradio in",
@@ -50,8 +46,6 @@ _HOPELESS = {
 """What a reason says where no second attempt will do, and what the user can do."""
 _CANCEL_PERIOD = 0.1  # s: between two looks at whether to go on waiting
 _BATTERY, _SUPERVISOR, _POSITION = "pm.vbat", "supervisor.info", tuple(f"stateEstimate.{axis}" for axis in "xyz")
-
-Cancelled = Callable[[], bool]
 
 
 class _Report(NamedTuple):
@@ -135,8 +129,8 @@ class _Connection:
         self.lost = f"link lost: {message.strip().splitlines()[0]}" if message.strip() else "link lost"
 
 
-class CrazyflieLink:
-    """One Crazyflie. ``connect``, then ``send`` setpoints and read ``status``; ``close`` on the ground."""
+class CrazyflieLink(SteadyLink):
+    """One Crazyflie behind cflib."""
 
     def __init__(
         self,
@@ -153,23 +147,13 @@ class CrazyflieLink:
             config: constants.
             on_sent: for measurements: gets the monotonic time [s] and the setpoint of each packet that has been sent.
         """
+        super().__init__(config)
         self._uri = uri
         self._thrust_map = thrust_map
-        self._config = config
         self._on_sent = on_sent
-        self._changed = threading.Condition()
-        self._last, self._last_time = OFF, -inf
-        self._is_new = False
-        self._released = self._notify = False
-        self._pose: tuple[ArrayLike, ArrayLike] | None = None
-        self._pose_time = -inf
-        self._stopping = False
         self._reconnecting = ""
         self._silent = False
-        self._emergencies = 0
-        self._arm_time = -inf
         self._connection: _Connection | None = None
-        self._thread = threading.Thread(target=self._run, name="crazyflie-setpoints", daemon=True)
 
     def connect(self, cancelled: Cancelled = lambda: False) -> bool:
         """Connect, start the reports and the setpoints (motors off); False if ``cancelled`` said to give up.
@@ -190,59 +174,18 @@ class CrazyflieLink:
         self._thread.start()
         return True
 
-    def send(self, setpoint: Setpoint) -> None:
-        """Make this the setpoint, at once. An emergency stays one, whatever comes after it."""
-        with self._changed:
-            if self._last.kind is not SetpointKind.EMERGENCY:
-                self._last, self._last_time = setpoint, time.monotonic()
-            self._released = self._released and self._last == OFF
-            self._is_new = True
-            self._changed.notify()
-
-    def send_pose(self, pos: ArrayLike, quat: ArrayLike) -> None:
-        """Forward a pose, pos (3,) [m], quat (4,) xyzw, to the on-board estimator, the newest at ``extpose_rate``."""
-        with self._changed:
-            self._pose = (pos, quat)
-            self._changed.notify()
-
-    def notify_setpoints_stop(self) -> None:
-        """Leave the vehicle to its high-level commander: nothing is sent until a setpoint asks for more than OFF."""
-        with self._changed:
-            if self._last.kind is SetpointKind.EMERGENCY:
-                return
-            self._last, self._last_time = OFF, time.monotonic()
-            self._released = self._notify = True
-            self._changed.notify()
-
     def status(self) -> VehicleStatus:
         """What the vehicle last reported."""
         if self._connection is None:
             return VehicleStatus(fault="not connected")
         report = self._connection.report
-        fault = next((text for bit, text in _FAULTS.items() if report.bits & bit), "")
         return VehicleStatus(
-            armed=bool(report.bits & ARMED),
+            armed=self._is_armed(),
             voltage=report.voltage,
             age=time.monotonic() - report.time,
-            fault=self._reconnecting or self._connection.lost or fault,
+            fault=self._reconnecting or self._connection.lost or supervisor_fault(report.bits),
             pos=report.pos,
         )
-
-    def close(self) -> None:
-        """Disconnect.
-
-        Raises:
-            RuntimeError: if the vehicle flies; nothing is done then.
-        """
-        with self._changed:
-            if self._due().kind is SetpointKind.FLY and self._connection is not None and not self._connection.lost:
-                raise RuntimeError("the link is not closed while the vehicle flies: that would cut its motors")
-            self._stopping = True
-            self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join()
-        if self._connection is not None:
-            self._connection.close()
 
     def _attempt(self, cancelled: Cancelled) -> str:
         """One attempt to connect; why it failed, or ""."""
@@ -252,61 +195,41 @@ class CrazyflieLink:
             self._connection = connection
         return reason
 
-    def _due(self) -> Setpoint:
-        """What to send now."""
-        return due_setpoint(self._last, time.monotonic() - self._last_time, self._config)
-
-    def _run(self) -> None:
-        """The sending thread: on every new setpoint, and whenever none has been sent for a period."""
-        sent = -inf
-        while True:
-            with self._changed:
-                wait = max(0.0, sent + self._config.send_period - time.monotonic())
-                self._changed.wait_for(self._has_work, wait)
-                if self._stopping:
-                    return
-                is_new, self._is_new = self._is_new, False
-                notify, self._notify = self._notify, False
-                due, released, pose = self._due(), self._released, self._take_pose()
-            if notify:
-                self._cf.commander.send_notify_setpoint_stop()
-            if is_new or time.monotonic() - sent >= self._config.send_period:
-                self._transmit(due, released)
-                sent = time.monotonic()
-            if pose is not None:
-                self._cf.loc.send_extpose(*pose)
-            if due.kind is SetpointKind.OFF:
-                self._keep_connected()
-
-    def _has_work(self) -> bool:
-        return self._stopping or self._is_new or self._notify or self._pose_is_due()
-
     @property
     def _cf(self) -> Any:
         assert self._connection is not None
         return self._connection.cf
 
-    def _pose_is_due(self) -> bool:
-        rate = self._config.extpose_rate
-        return self._pose is not None and rate > 0.0 and time.monotonic() - self._pose_time >= 1.0 / rate
+    def _reaches_vehicle(self) -> bool:
+        return self._connection is not None and not self._connection.lost
 
-    def _take_pose(self) -> tuple[ArrayLike, ArrayLike] | None:
-        if not self._pose_is_due():
-            return None
-        pose, self._pose, self._pose_time = self._pose, None, time.monotonic()
-        return pose
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
-    def _transmit(self, setpoint: Setpoint, released: bool) -> None:
-        if setpoint.kind is SetpointKind.EMERGENCY:
-            self._stop_for_ever()
-        elif released:
+    def _is_armed(self) -> bool:
+        assert self._connection is not None
+        return bool(self._connection.report.bits & ARMED)
+
+    def _request_arming(self) -> None:
+        self._cf.supervisor.send_arming_request(True)
+
+    def _request_emergency(self) -> None:
+        self._cf.supervisor.send_emergency_stop()
+
+    def _send_stop(self) -> None:
+        self._cf.commander.send_stop_setpoint()
+
+    def _send_notify(self) -> None:
+        self._cf.commander.send_notify_setpoint_stop()
+
+    def _forward_pose(self, pos: ArrayLike, quat: ArrayLike) -> None:
+        self._cf.loc.send_extpose(pos, quat)
+
+    def _send_setpoint(self, setpoint: Setpoint, released: bool) -> None:
+        if released:
             self._silent = True
-        else:
-            self._keep_armed(setpoint.arm)
-            self._send_rpyt(setpoint)
-            self._on_sent(time.monotonic(), setpoint)
-
-    def _send_rpyt(self, setpoint: Setpoint) -> None:
+            return
         assert self._connection is not None
         commander, flying = self._cf.commander, self._connection.report.bits & FLYING
         if setpoint.kind is SetpointKind.OFF or (self._silent and not flying):  # the thrust has been locked meanwhile
@@ -314,23 +237,9 @@ class CrazyflieLink:
         if setpoint.kind is SetpointKind.FLY:
             commander.send_setpoint(*rpyt_from_command(setpoint.command, self._thrust_map))
         self._silent = False
+        self._on_sent(time.monotonic(), setpoint)
 
-    def _stop_for_ever(self) -> None:
-        if self._emergencies < self._config.emergency_repeats:
-            self._emergencies += 1
-            self._cf.supervisor.send_emergency_stop()
-        else:
-            self._cf.commander.send_stop_setpoint()
-
-    def _keep_armed(self, wanted: bool) -> None:
-        """Ask for armed motors until they are; a vehicle that arms by itself needs no request."""
-        assert self._connection is not None
-        armed = bool(self._connection.report.bits & ARMED)
-        if wanted and not armed and time.monotonic() - self._arm_time > self._config.arm_period:
-            self._arm_time = time.monotonic()
-            self._cf.supervisor.send_arming_request(True)
-
-    def _keep_connected(self) -> None:
+    def _tend(self) -> None:
         """With the motors off, make a link that is lost or mute anew, as often as it takes."""
         assert self._connection is not None
         trouble = self._connection.trouble

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
-from deq_mpc_controller.conversions import load_thrust_map
+from deq_mpc_controller.conversions import CRAZYSWARM2_SERVERS, load_thrust_map
 from deq_mpc_controller.crazyflies_yaml import choose_vehicle
 from deq_mpc_controller.launch_file import Node
 from deq_mpc_controller.settings import controller_config
 from deq_mpc_core.errors import UserError
 
 GROUP = "deq_mpc.node_parameters"
+CRAZYSWARM2 = "crazyswarm2"
+BACKENDS = ("cflib", CRAZYSWARM2)
 
 Value = bool | int | float | str
 
@@ -92,10 +94,23 @@ def check_nodes(nodes: Sequence[Node]) -> None:
             )
 
 
+def check_backend(values: Mapping[str, Any]) -> None:
+    """Refuse a simulated vehicle behind a Crazyswarm2 server: both would publish its pose.
+
+    Raises:
+        UserError: saying what to leave out.
+    """
+    if values["backend"] == CRAZYSWARM2 and values["sim"]:
+        raise UserError(
+            "backend crazyswarm2 flies the vehicles of its server, none that is simulated here; add sim:=false"
+        )
+
+
 def _check_controller(values: Mapping[str, Any]) -> None:
     """Refuse a policy that cannot be flown, and a vehicle that cannot be found or whose thrust is not known."""
     from deq_mpc_core.policy import check_policy
 
+    check_backend(values)
     vehicle = choose_vehicle(values)
     load_thrust_map(vehicle.platform, vehicle.firmware)
     check_policy(values["policy"])
@@ -113,6 +128,15 @@ _LINK = controller_config().link
 
 CONTROLLER_NODE = (
     Parameter("robot", "cf", "name of the robot: prefix of its topics and services"),
+    Parameter(
+        "backend", "cflib", "who carries the setpoints: cflib, or a running Crazyswarm2 server", choices=BACKENDS
+    ),
+    Parameter(
+        "crazyswarm2_server",
+        "cpp",
+        "backend of that Crazyswarm2 server: the sign of its pitch differs",
+        choices=CRAZYSWARM2_SERVERS,
+    ),
     Parameter("uri", "udp://127.0.0.1:19850", "Crazyflie to connect to; radio://0/80/2M/E7E7E7E7E7 in the lab"),
     Parameter("crazyflies_yaml_file", "", "Crazyswarm2's list of robots: uri and platform of `robot`; empty: none"),
     Parameter("sim", False, "the vehicle is simulated: uri and platform are those of the parameters"),

@@ -13,6 +13,7 @@ from typing import Any
 from geometry_msgs.msg import PoseStamped
 
 from deq_mpc_controller.ros_messages import LATEST
+from deq_mpc_core.errors import UserError
 
 PACKAGE = "motion_capture_tracking_interfaces.msg"
 TOPIC = "/poses"
@@ -34,11 +35,18 @@ def pose_of(message: Any, name: str) -> PoseStamped | None:
     return None
 
 
-def subscribe(node: Any, robot: str, take: Callable[[PoseStamped], None]) -> None:
-    """Give ``take`` the robot's poses from wherever they come."""
-    node.create_subscription(PoseStamped, f"/{robot}/pose", take, LATEST)
+def subscribe(node: Any, robot: str, take: Callable[[PoseStamped], None], own_topic: bool = True) -> None:
+    """Give ``take`` the robot's poses from wherever they come; without ``own_topic`` only those on ``/poses``.
+
+    Raises:
+        UserError: if there is nowhere that they could come from.
+    """
+    if own_topic:
+        node.create_subscription(PoseStamped, f"/{robot}/pose", take, LATEST)
     if (kind := named_pose_type()) is None:
-        return
+        if own_topic:
+            return
+        raise UserError("the poses are on /poses, whose package is missing; install motion_capture_tracking_interfaces")
 
     def pick(message: Any) -> None:
         if (pose := pose_of(message, robot)) is not None:

@@ -1,6 +1,7 @@
 """The controller's services under Crazyswarm2's names, with its types where its interface package is installed.
 
-Each is offered under the robot's name and under ``/all``. Without ``crazyflie_interfaces`` they are of std_srvs' types,
+Each is offered under the robot's name and under ``/all``; beside a Crazyswarm2 server, which has them already, below
+these in the namespace ``deq_mpc``. Without ``crazyflie_interfaces`` they are of std_srvs' types,
 which carry no height, no duration and no point: take-off and landing are then the usual ones, and there is no ``go_to``
 (a pose on the goal topic says the same). What of a request this controller cannot follow:
 
@@ -30,6 +31,8 @@ Array = NDArray[np.float64]
 
 ALL = "all"
 """Prefix of the services that mean every vehicle."""
+OWN_NAMESPACE = "deq_mpc"
+"""Of the services beside a Crazyswarm2 server, whose own have the same names."""
 PACKAGE = "crazyflie_interfaces.srv"
 
 
@@ -90,11 +93,12 @@ def read_order(name: str, request: Any) -> Order:
     return Order(Request(name))
 
 
-def offer(node: Any, robot: str, handler: Handler) -> None:
-    """Create the services of ``robot`` on a node; their calls go to ``handler``."""
+def offer(node: Any, robot: str, handler: Handler, namespace: str = "") -> None:
+    """Create the services of ``robot`` on a node, in a namespace below its name; their calls go to ``handler``."""
+    below = f"{namespace}/" if namespace else ""
     for name, kind in service_types().items():
         for prefix in (robot, ALL):
-            node.create_service(kind, f"/{prefix}/{name}", _callback(name, handler))
+            node.create_service(kind, f"/{prefix}/{below}{name}", _callback(name, handler))
 
 
 def _callback(name: str, handler: Handler) -> Callable[[Any, Any], Any]:

@@ -91,3 +91,5 @@ class LinkConfig(Config):
     log_period: Second
     arm_period: Second
     emergency_repeats: int
+    status_period: Second
+    handover_time: Second

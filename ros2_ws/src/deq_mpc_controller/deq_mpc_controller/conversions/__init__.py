@@ -7,8 +7,9 @@
 | yaw rate | rad/s, + counter-clockwise | deg/s, **negated** | deg/s, as given to cflib | deg/s, same sign (gyro) |
 | thrust | N, collective | integer of a `ThrustMap` | the same integer | |
 
-`thrust` has the integer, `attitude` the rest of this table, `setpoints` the other kinds of setpoints, `poses` those of
-an external system, `quaternions` a rotation in 32 bits. Rotations themselves, R = Rz(yaw) Ry(pitch) Rx(roll), are in
+`thrust` has the integer, `attitude` the rest of this table, `setpoints` the other kinds of setpoints, `crazyswarm2`
+what its servers make of a Twist, `poses` those of an external system, `quaternions` a rotation in 32 bits. Rotations
+themselves, R = Rz(yaw) Ry(pitch) Rx(roll), are in
 ``deq_mpc_core.rotations``.
 """
 
@@ -25,6 +26,12 @@ from deq_mpc_controller.conversions.attitude import (
     rpy_rate_from_body_rates,
     rpyt_from_command,
     rpyt_from_packet,
+)
+from deq_mpc_controller.conversions.crazyswarm2 import (
+    CRAZYSWARM2_SERVERS,
+    LegacyTwist,
+    command_from_twist,
+    twist_from_command,
 )
 from deq_mpc_controller.conversions.poses import EXTPOSE, decode_extpos, decode_extpose, encode_extpos, encode_extpose
 from deq_mpc_controller.conversions.quaternions import compress_quat, decompress_quat
@@ -49,6 +56,7 @@ from deq_mpc_controller.conversions.thrust import (
 )
 
 __all__ = [
+    "CRAZYSWARM2_SERVERS",
     "EXTPOSE",
     "SETPOINT_PACKET",
     "THRUST_CLIP",
@@ -57,6 +65,7 @@ __all__ = [
     "FullState",
     "GenericSetpoint",
     "Hover",
+    "LegacyTwist",
     "Manual",
     "Position",
     "Rpyt",
@@ -68,6 +77,7 @@ __all__ = [
     "body_rates_from_rpy_rate",
     "command_from_packet",
     "command_from_rpyt",
+    "command_from_twist",
     "compress_quat",
     "decode_extpos",
     "decode_extpose",
@@ -83,4 +93,5 @@ __all__ = [
     "rpy_rate_from_body_rates",
     "rpyt_from_command",
     "rpyt_from_packet",
+    "twist_from_command",
 ]

@@ -1,0 +1,197 @@
+"""What every link to a vehicle shares: a thread that sends what is due at a steady rate, whatever the controller does.
+
+Every new setpoint goes out at once, and between two of them what ``setpoint_stream`` says is due, so that the vehicle
+hears at least 50 Hz. A subclass knows how to send.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from math import inf
+
+from numpy.typing import ArrayLike
+
+from deq_mpc_controller.setpoint_stream import due_setpoint
+from deq_mpc_controller.vehicle_io import OFF, LinkConfig, Setpoint, SetpointKind, VehicleStatus
+
+ARMED, FLYING, TUMBLED, LOCKED, CRASHED = 2, 16, 32, 64, 128
+"""Bits of the log variable ``supervisor.info``."""
+_FAULTS = {LOCKED: "locked: reboot it", TUMBLED: "tumbled", CRASHED: "crashed"}
+
+Cancelled = Callable[[], bool]
+
+
+def supervisor_fault(bits: int) -> str:
+    """Why a vehicle whose supervisor reports these bits cannot fly, or ""."""
+    return next((text for bit, text in _FAULTS.items() if bits & bit), "")
+
+
+class SteadyLink(ABC):
+    """One vehicle. ``connect``, then ``send`` setpoints and read ``status``; ``close`` on the ground."""
+
+    def __init__(self, config: LinkConfig) -> None:
+        self._config = config
+        self._changed = threading.Condition()
+        self._last, self._last_time = OFF, -inf
+        self._is_new = False
+        self._released = self._notify = False
+        self._pose: tuple[ArrayLike, ArrayLike] | None = None
+        self._pose_time = -inf
+        self._stopping = False
+        self._arm_time = -inf
+        self._emergencies = 0
+        self._thread = threading.Thread(target=self._run, name="setpoints", daemon=True)
+
+    @abstractmethod
+    def connect(self, cancelled: Cancelled = lambda: False) -> bool:
+        """Connect and start to send; False if ``cancelled`` said to give up.
+
+        Raises:
+            UserError: if there is nobody to connect to, or nobody to fly with.
+        """
+
+    @abstractmethod
+    def status(self) -> VehicleStatus:
+        """What the vehicle last reported."""
+
+    def send(self, setpoint: Setpoint) -> None:
+        """Make this the setpoint, at once. An emergency stays one, whatever comes after it."""
+        with self._changed:
+            if self._last.kind is not SetpointKind.EMERGENCY:
+                self._last, self._last_time = setpoint, time.monotonic()
+            self._released = self._released and self._last == OFF
+            self._is_new = True
+            self._changed.notify()
+
+    def send_pose(self, pos: ArrayLike, quat: ArrayLike) -> None:
+        """Forward a pose, pos (3,) [m], quat (4,) xyzw, to the on-board estimator, the newest at ``extpose_rate``."""
+        with self._changed:
+            self._pose = (pos, quat)
+            self._changed.notify()
+
+    def notify_setpoints_stop(self) -> None:
+        """Leave the vehicle to its high-level commander: nothing is sent until a setpoint asks for more than OFF."""
+        with self._changed:
+            if self._last.kind is SetpointKind.EMERGENCY:
+                return
+            self._last, self._last_time = OFF, time.monotonic()
+            self._released = self._notify = True
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Disconnect.
+
+        Raises:
+            RuntimeError: if the vehicle flies; nothing is done then.
+        """
+        with self._changed:
+            if self._due().kind is SetpointKind.FLY and self._reaches_vehicle():
+                raise RuntimeError("the link is not closed while the vehicle flies: that would cut its motors")
+            self._stopping = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._disconnect()
+
+    @abstractmethod
+    def _reaches_vehicle(self) -> bool:
+        """Whether what is sent may still arrive."""
+
+    @abstractmethod
+    def _disconnect(self) -> None:
+        """Let go of the vehicle, on the ground; the sending thread has ended."""
+
+    @abstractmethod
+    def _is_armed(self) -> bool:
+        """Whether the vehicle has reported armed motors."""
+
+    @abstractmethod
+    def _request_arming(self) -> None:
+        """Ask for armed motors."""
+
+    @abstractmethod
+    def _request_emergency(self) -> None:
+        """Ask for the emergency stop."""
+
+    @abstractmethod
+    def _send_stop(self) -> None:
+        """Send motors off once more after the emergency requests."""
+
+    @abstractmethod
+    def _send_notify(self) -> None:
+        """Tell the vehicle that no more setpoints come."""
+
+    @abstractmethod
+    def _send_setpoint(self, setpoint: Setpoint, released: bool) -> None:
+        """Send a setpoint OFF or FLY; nothing if the high-level commander has the vehicle (``released``)."""
+
+    @abstractmethod
+    def _forward_pose(self, pos: ArrayLike, quat: ArrayLike) -> None:
+        """Send a pose."""
+
+    @abstractmethod
+    def _tend(self) -> None:
+        """Called by the sending thread whenever the motors are to be off."""
+
+    def _due(self) -> Setpoint:
+        """What to send now."""
+        return due_setpoint(self._last, time.monotonic() - self._last_time, self._config)
+
+    def _run(self) -> None:
+        """The sending thread: on every new setpoint, and whenever none has been sent for a period."""
+        sent = -inf
+        while True:
+            with self._changed:
+                wait = max(0.0, sent + self._config.send_period - time.monotonic())
+                self._changed.wait_for(self._has_work, wait)
+                if self._stopping:
+                    return
+                is_new, self._is_new = self._is_new, False
+                notify, self._notify = self._notify, False
+                due, released, pose = self._due(), self._released, self._take_pose()
+            if notify:
+                self._send_notify()
+            if is_new or time.monotonic() - sent >= self._config.send_period:
+                self._transmit(due, released)
+                sent = time.monotonic()
+            if pose is not None:
+                self._forward_pose(*pose)
+            if due.kind is SetpointKind.OFF:
+                self._tend()
+
+    def _has_work(self) -> bool:
+        return self._stopping or self._is_new or self._notify or self._pose_is_due()
+
+    def _pose_is_due(self) -> bool:
+        rate = self._config.extpose_rate
+        return self._pose is not None and rate > 0.0 and time.monotonic() - self._pose_time >= 1.0 / rate
+
+    def _take_pose(self) -> tuple[ArrayLike, ArrayLike] | None:
+        if not self._pose_is_due():
+            return None
+        pose, self._pose, self._pose_time = self._pose, None, time.monotonic()
+        return pose
+
+    def _transmit(self, setpoint: Setpoint, released: bool) -> None:
+        if setpoint.kind is SetpointKind.EMERGENCY:
+            self._stop_for_ever()
+            return
+        if not released:
+            self._keep_armed(setpoint.arm)
+        self._send_setpoint(setpoint, released)
+
+    def _stop_for_ever(self) -> None:
+        if self._emergencies < self._config.emergency_repeats:
+            self._emergencies += 1
+            self._request_emergency()
+        else:
+            self._send_stop()
+
+    def _keep_armed(self, wanted: bool) -> None:
+        """Ask for armed motors until they are; a vehicle that arms by itself needs no request."""
+        if wanted and not self._is_armed() and time.monotonic() - self._arm_time > self._config.arm_period:
+            self._arm_time = time.monotonic()
+            self._request_arming()
