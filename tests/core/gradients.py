@@ -32,7 +32,7 @@ def take_state(state: SolverState, which: NDArray[np.int64] | list[int]) -> Solv
     return SolverState(state.tau[which], Duals._make(a[which] for a in state.duals), state.penalty[which])
 
 
-def _steps(model: Model, data: Data, field: str) -> Array:
+def natural_steps(model: Model, data: Data, field: str) -> Array:
     value, step = np.asarray(getattr(data, field), dtype=np.float64), STEPS.get(field, 5e-4)
     if field in ("q", "r"):
         return step * np.abs(value)
@@ -49,7 +49,7 @@ def finite_differences(
     Central differences; for spheres of fourth order, since small ones bend more than those of second order can follow.
     """
     stencil = FOURTH_ORDER if field in ("centres", "radii") else SECOND_ORDER
-    value, steps = flat(np.asarray(getattr(data, field))), flat(_steps(model, data, field))
+    value, steps = flat(np.asarray(getattr(data, field))), flat(natural_steps(model, data, field))
     batch, count, points = len(value), len(entries), len(stencil)
     which = np.repeat(np.arange(batch), points * count)
     varied = np.array(np.broadcast_to(value[:, None, None], (batch, count, points, value.shape[1])))

@@ -15,7 +15,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from gradients import Solve, assert_same_gradients, cosines, errors, finite_differences, flat, margins, take_state
+from gradients import (
+    ERROR,
+    FOURTH_ORDER,
+    Solve,
+    assert_same_gradients,
+    cosines,
+    errors,
+    finite_differences,
+    flat,
+    margins,
+    natural_steps,
+    take_state,
+)
 from numpy.typing import NDArray
 
 from deq_mpc_core.bench.problems import random_problems, take
@@ -232,6 +244,50 @@ def test_a_large_penalty_makes_the_gradient_that_of_the_constrained_optimum(case
         found.append(x_ref.grad.numpy())
     at_its_own, in_the_limit = (errors(a, case.adjoint(engine, LIMIT).x_ref).max() for a in found)
     assert in_the_limit < 1e-4 < at_its_own
+
+
+# Problems as they come, bounds and spheres together -------------------------------------------------------------------
+
+DRAWN = 60
+MOVES = 0.1
+"""How far all the data move at once for finite differences, in the steps of one entry at a time."""
+
+
+def active_sets(solution: Solution) -> NDArray[np.bool_]:
+    """Which inequalities have a multiplier, (B, everything)."""
+    return np.concatenate([flat(a > 0.0) for a in solution.state.duals[1:]], axis=1)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_of_problems_as_they_come(name: str) -> None:
+    """Along one random direction in all the data at once, wherever moving along it leaves the active set as it is.
+
+    The difference is relative to what the derivative would typically be in such a direction, since a single one may
+    happen to vanish.
+    """
+    model = MODELS[name]()
+    data = random_problems(name, DRAWN, 8 if model.position else HORIZON, seed=5, spheres=4 if model.position else 0)
+    case, engine, rng = solved(model, data, cold_state(data, 100.0), TIGHT), CpuEngine(model), np.random.default_rng(1)
+    at = replace(case.solution, penalty=np.full(DRAWN, LIMIT))
+    grads, kinds = engine.adjoint(data, at, case.weight)
+    moves = {f: MOVES * natural_steps(model, data, f) * rng.normal(size=getattr(data, f).shape) for f in grads._fields}
+    terms = np.concatenate([flat(getattr(grads, f) * moves[f]) for f in grads._fields], axis=1)
+    comparable = (case.solution.status == Status.CONVERGED) & (kinds == AdjointKind.EXACT)
+    expected = np.zeros(DRAWN)
+    for distance, share in FOURTH_ORDER.items():
+        moved = data._replace(**{f: getattr(data, f) + distance * moves[f] for f in moves})
+        solution = engine.solve(moved, case.start.with_tau(case.solution.state.tau), TIGHT)
+        expected += share * (solution.state.tau * case.weight).sum(axis=(1, 2))
+        comparable &= solution.status == Status.CONVERGED
+        comparable &= (active_sets(solution) == active_sets(case.solution)).all(axis=1)
+    difference = np.abs(terms.sum(axis=1) - expected) / np.linalg.norm(terms, axis=1)
+    duals = case.solution.state.duals
+    bounded, touching = ((flat(a) > 0.0).any(axis=1) for a in (np.maximum(duals.lower, duals.upper), duals.sphere))
+    assert comparable.mean() > 0.5
+    assert (bounded & comparable).sum() >= 12
+    if model.position:
+        assert (bounded & touching & comparable).sum() >= 12
+    assert difference[comparable].max() <= ERROR
 
 
 # The quadrotor of the paper: the iterate that a gradient belongs to ---------------------------------------------------
