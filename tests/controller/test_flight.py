@@ -12,7 +12,6 @@ from deq_mpc_controller.flight import (
     IN_FLIGHT,
     FlightInputs,
     FlightState,
-    Manoeuvre,
     Mode,
     Request,
     Source,
@@ -21,6 +20,7 @@ from deq_mpc_controller.flight import (
     reference,
     refusal,
 )
+from deq_mpc_controller.manoeuvres import Manoeuvre
 from deq_mpc_controller.safety import Action
 from deq_mpc_controller.settings import controller_config
 
@@ -223,13 +223,42 @@ def test_verdicts_before_lift_off_stop_the_motors(action: Action) -> None:
         (in_the_air(0.0, START), at(CONFIG.fly_time + 0.1, START, auto=True), Mode.LAND),
         (
             FlightState(Mode.LAND, home=GROUND, anchor=START, airborne=True),
-            at(CONFIG.land_time + 0.1, START),
+            at(CONFIG.land_time + 0.1, raised(CONFIG.drop_height)),
+            Mode.FAULT,
+        ),
+        (
+            FlightState(Mode.LAND, home=GROUND, anchor=START, airborne=True),
+            at(CONFIG.land_time_max + 0.1, START),
             Mode.FAULT,
         ),
     ],
 )
 def test_time_outs(state: FlightState, inputs: FlightInputs, mode: Mode) -> None:
     assert run(state, inputs).mode is mode
+
+
+@settings(max_examples=100, deadline=None)
+@given(height=st.floats(0.0, 2.0), elapsed=st.floats(0.0, 100.0), blind=st.booleans())
+def test_a_landing_that_lasts_stops_the_motors_only_near_the_ground(height: float, elapsed: float, blind: bool) -> None:
+    landing = FlightState(Mode.LAND, 0.0, home=GROUND, anchor=START, airborne=True, failure="battery low")
+    action = Action.DESCEND if blind else Action.LAND
+    state = run(landing, at(elapsed, raised(height), action=action))
+    if CONFIG.drop_height + 1e-6 < height and elapsed < CONFIG.land_time_max:
+        assert state.mode is Mode.LAND
+    elif elapsed > CONFIG.land_time_max + 1e-6 or height < CONFIG.touch_down_height - 1e-6:
+        assert state.mode is Mode.FAULT
+    if state.mode is Mode.FAULT:
+        assert state.failure.startswith("battery low")
+
+
+def test_a_landing_says_why_it_gave_up() -> None:
+    landing = FlightState(Mode.LAND, 0.0, home=GROUND, anchor=START, airborne=True)
+    assert run(landing, at(13.0, raised(0.2))).failure == "no touch-down"
+    assert run(landing, at(41.0, START)).failure == "it does not come down"
+    assert run(replace(landing, failure="battery low"), at(13.0, raised(0.2))).failure == "battery low; no touch-down"
+    assert run(replace(landing, extra_time=5.0), at(13.0, raised(0.2))).mode is Mode.LAND
+    unseen = replace(at(13.0, START), pos=None, vel=None, action=Action.DESCEND, reason="no mocap pose")
+    assert run(landing, unseen).mode is Mode.FAULT
 
 
 positions = st.one_of(st.none(), st.sampled_from([GROUND, raised(0.1), START, GOAL]))

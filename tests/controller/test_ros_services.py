@@ -9,7 +9,8 @@ from geometry_msgs.msg import Point
 from std_srvs.srv import Empty, SetBool, Trigger
 
 from deq_mpc_controller import ros_services
-from deq_mpc_controller.flight import Manoeuvre, Request
+from deq_mpc_controller.flight import Request
+from deq_mpc_controller.manoeuvres import Manoeuvre
 from deq_mpc_controller.ros_services import Order, offer, read_order, service_types
 
 NAMES = {"arm", "takeoff", "land", "notify_setpoints_stop", "emergency"}

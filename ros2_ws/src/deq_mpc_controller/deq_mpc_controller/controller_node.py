@@ -23,9 +23,10 @@ from deq_mpc_controller import flight, ros_messages, ros_mocap, ros_services, sa
 from deq_mpc_controller.conversions import ThrustMap, load_thrust_map
 from deq_mpc_controller.crazyflies_yaml import choose_vehicle
 from deq_mpc_controller.estimate import Gate
-from deq_mpc_controller.flight import Manoeuvre, Mode, Request, Source
+from deq_mpc_controller.flight import Mode, Request, Source
 from deq_mpc_controller.flight_statistics import FlightStatistics
 from deq_mpc_controller.link import CrazyflieLink
+from deq_mpc_controller.manoeuvres import Manoeuvre
 from deq_mpc_controller.node_parameters import CONTROLLER_NODE, CRAZYSWARM2, check_backend
 from deq_mpc_controller.pilot import Pilot, Step, Surroundings
 from deq_mpc_controller.process import ThreadClock, resident_memory

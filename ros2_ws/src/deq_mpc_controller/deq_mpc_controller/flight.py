@@ -14,20 +14,19 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from deq_mpc_controller.manoeuvres import (
+    Manoeuvre,
+    climbing_point,
+    hover_point,
+    pace,
+    resting_point,
+    sinking_point,
+)
 from deq_mpc_controller.safety import Action
 from deq_mpc_controller.units import Metre, Second, Speed
 from deq_mpc_core.config import Config
 
 Array = NDArray[np.float64]
-
-_STOPPING_TIME = 0.4
-"""A vehicle that is told to land comes to rest about this times its velocity ahead [s]."""
-
-
-_SLOWEST = 0.1
-"""Slowest climb and descent that can be asked for [m/s]."""
-_LOWEST_HOVER = 0.3
-"""Lowest hover above the take-off spot that can be asked for [m]."""
 
 
 class FlightConfig(Config):
@@ -48,6 +47,8 @@ class FlightConfig(Config):
     land_depth: Metre
     touch_down_height: Metre
     land_time: Second
+    drop_height: Metre
+    land_time_max: Second
     descend_speed: Speed
 
 
@@ -97,19 +98,6 @@ def refusal(mode: Mode, request: Request) -> str:
     """Why a request means nothing in a mode; "" if it does."""
     modes, otherwise = _TAKEN_IN[request]
     return "" if mode in modes else f"{mode.value}: {otherwise}"
-
-
-@dataclass(frozen=True)
-class Manoeuvre:
-    """What a take-off or landing is asked to be.
-
-    Attributes:
-        height: of the hover after a take-off, world frame [m]; None: the start of the scene, or the usual height.
-        duration: that it should take at least [s]; never faster than the configuration allows.
-    """
-
-    height: float | None = None
-    duration: float = 0.0
 
 
 class Source(Enum):
@@ -226,15 +214,12 @@ def _goal_point(state: FlightState, t: float, config: FlightConfig) -> Array:
     """The moving goal point of take-off and landing; the anchor in hover."""
     assert state.home is not None
     assert state.anchor is not None
-    elapsed, point = t - state.since, state.anchor.copy()
+    elapsed = t - state.since
     if state.mode is Mode.TAKEOFF:
-        climb = config.lift_off_height + state.speed * elapsed
-        point[2] = min(state.anchor[2], state.home[2] + climb)
-        if point[2] < state.anchor[2]:
-            point[:2] = state.home[:2]
-    elif state.mode is Mode.LAND:
-        point[2] = max(state.anchor[2] - state.speed * elapsed, state.home[2] - config.land_depth)
-    return point
+        return climbing_point(state.home, state.anchor, config.lift_off_height + state.speed * elapsed)
+    if state.mode is Mode.LAND:
+        return sinking_point(state.anchor, state.speed * elapsed, state.home[2] - config.land_depth)
+    return state.anchor.copy()
 
 
 def _idle(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
@@ -256,8 +241,9 @@ def _armed(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> Fl
             return _enter(state, Mode.FAULT, inputs, failure="the vehicle does not arm")
         return state
     if inputs.auto or Request.TAKEOFF in inputs.requests:
-        home, anchor = inputs.pos.copy(), _hover_point(inputs, config)
-        speed, extra = _pace(anchor[2] - home[2], inputs.manoeuvre.duration, config.takeoff_speed)
+        home, wish = inputs.pos.copy(), inputs.manoeuvre
+        anchor = hover_point(home, inputs.start, wish.height, config.takeoff_height, config.start_radius)
+        speed, extra = pace(anchor[2] - home[2], wish.duration, config.takeoff_speed)
         return _enter(
             state, Mode.TAKEOFF, inputs, home=home, anchor=anchor, speed=speed, extra_time=extra, airborne=False
         )
@@ -304,10 +290,24 @@ def _landing(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> 
     if inputs.pos is not None and inputs.pos[2] < state.home[2] + config.touch_down_height:
         mode = Mode.FAULT if state.failure else Mode.IDLE
         return _enter(state, mode, inputs, airborne=False, flown=True)
-    if inputs.t - state.since > config.land_time + state.extra_time:
-        return _enter(state, Mode.FAULT, inputs, failure=state.failure or "no touch-down", airborne=False)
+    if overdue := _overdue(state, inputs, config):
+        failure = f"{state.failure}; {overdue}" if state.failure else overdue
+        return _enter(state, Mode.FAULT, inputs, failure=failure, airborne=False)
     failure = state.failure or (inputs.reason if inputs.action >= Action.LAND else "")
     return replace(state, blind=inputs.action is Action.DESCEND, failure=failure)
+
+
+def _overdue(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> str:
+    """Why a landing has lasted so long that its motors are better stopped, or "".
+
+    Near the ground, or where the height is not known: it stands there already, or falls from nowhere high. Higher up
+    sinking on is better than falling, as long as the battery carries it.
+    """
+    assert state.home is not None
+    elapsed = inputs.t - state.since - state.extra_time
+    if inputs.pos is not None and inputs.pos[2] > state.home[2] + config.drop_height:
+        return "it does not come down" if elapsed > config.land_time_max else ""
+    return "no touch-down" if elapsed > config.land_time else ""
 
 
 def _final(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
@@ -347,36 +347,15 @@ def _land(
     anchor = _resting_point(state, inputs)
     drop = 0.0 if anchor is None else anchor[2] - state.home[2]
     asked_for = Request.LAND in inputs.requests and inputs.action < Action.LAND
-    speed, extra = _pace(drop, inputs.manoeuvre.duration if asked_for else 0.0, config.land_speed)
+    speed, extra = pace(drop, inputs.manoeuvre.duration if asked_for else 0.0, config.land_speed)
     begun = _enter(state, Mode.LAND, inputs, anchor=anchor, speed=speed, extra_time=extra, failure=failure)
     return replace(begun, blind=blind)
 
 
 def _resting_point(state: FlightState, inputs: FlightInputs) -> Array | None:
     """Where the vehicle comes to rest if it begins to brake now; the last anchor where that is not known."""
-    if inputs.pos is None or inputs.vel is None:
-        return state.anchor
-    point: Array = inputs.pos + _STOPPING_TIME * inputs.vel * np.array([1.0, 1.0, 0.0])
-    return point
-
-
-def _pace(way: float, duration: float, fastest: float) -> tuple[float, float]:
-    """Speed [m/s] that covers ``way`` [m] in no less than ``duration`` [s], and the time that this adds [s]."""
-    if not duration > 0.0 or not way > 0.0:
-        return fastest, 0.0
-    speed = min(max(way / duration, _SLOWEST), fastest)
-    return speed, way / speed - way / fastest
-
-
-def _hover_point(inputs: FlightInputs, config: FlightConfig) -> Array:
-    """Where the take-off ends."""
-    assert inputs.pos is not None
-    pos, start, height = inputs.pos, inputs.start, inputs.manoeuvre.height
-    if height is not None:
-        return np.array([pos[0], pos[1], max(height, pos[2] + _LOWEST_HOVER)])
-    if start is not None and float(np.linalg.norm(start[:2] - pos[:2])) <= config.start_radius:
-        return start.copy()
-    return pos + np.array([0.0, 0.0, config.takeoff_height])
+    known = inputs.pos is not None and inputs.vel is not None
+    return resting_point(inputs.pos, inputs.vel) if known else state.anchor  # type: ignore[arg-type]
 
 
 def _watch_arrival(state: FlightState, inputs: FlightInputs, goal: Array | None, config: FlightConfig) -> FlightState:

@@ -16,7 +16,8 @@ from deq_mpc_controller import flight, hover_thrust, preflight, safety
 from deq_mpc_controller.command_filter import CommandFilter, Filtered
 from deq_mpc_controller.conversions import ThrustMap, command_from_rpyt, rpyt_from_command
 from deq_mpc_controller.estimate import Estimate, Estimator, Gate
-from deq_mpc_controller.flight import FlightInputs, FlightState, Manoeuvre, Mode, Reference, Request, Source
+from deq_mpc_controller.flight import FlightInputs, FlightState, Mode, Reference, Request, Source
+from deq_mpc_controller.manoeuvres import Manoeuvre
 from deq_mpc_controller.mocap_monitor import MocapMonitor, MocapReport
 from deq_mpc_controller.planned_inputs import planned_inputs
 from deq_mpc_controller.preflight import Readiness

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from std_srvs.srv import Empty, SetBool, Trigger
 
-from deq_mpc_controller.flight import Manoeuvre, Request
+from deq_mpc_controller.flight import Request
+from deq_mpc_controller.manoeuvres import Manoeuvre
 
 Array = NDArray[np.float64]
 

@@ -1,0 +1,72 @@
+"""Where take-off and landing go, and how fast. Pure; heights and positions are in the world frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_STOPPING_TIME = 0.4
+"""A vehicle that is told to land comes to rest about this times its velocity ahead [s]."""
+_SLOWEST = 0.1
+"""Slowest climb and descent that can be asked for [m/s]."""
+_LOWEST_HOVER = 0.3
+"""Lowest hover above the take-off spot that can be asked for [m]."""
+
+
+@dataclass(frozen=True)
+class Manoeuvre:
+    """What a take-off or landing is asked to be.
+
+    Attributes:
+        height: of the hover after a take-off, world frame [m]; None: the start of the scene, or the usual height.
+        duration: that it should take at least [s]; never faster than the configuration allows.
+    """
+
+    height: float | None = None
+    duration: float = 0.0
+
+
+def pace(way: float, duration: float, fastest: float) -> tuple[float, float]:
+    """Speed [m/s] that covers ``way`` [m] in no less than ``duration`` [s], and the time that this adds [s]."""
+    if not duration > 0.0 or not way > 0.0:
+        return fastest, 0.0
+    speed = min(max(way / duration, _SLOWEST), fastest)
+    return speed, way / speed - way / fastest
+
+
+def hover_point(pos: Array, start: Array | None, height: float | None, usual: float, radius: float) -> Array:
+    """Where a take-off from ``pos`` (3,) ends.
+
+    Args:
+        pos: (3,) of the vehicle [m].
+        start: (3,) where the flight to the goal begins [m]; it counts within ``radius`` [m] of ``pos``.
+        height: that was asked for, straight up [m]; None: none was.
+        usual: height above ``pos`` where nothing else is said [m].
+        radius: see ``start``.
+    """
+    if height is not None:
+        return np.array([pos[0], pos[1], max(height, pos[2] + _LOWEST_HOVER)])
+    if start is not None and float(np.linalg.norm(start[:2] - pos[:2])) <= radius:
+        return start.copy()
+    return pos + np.array([0.0, 0.0, usual])
+
+
+def resting_point(pos: Array, vel: Array) -> Array:
+    """Where (3,) a vehicle comes to rest if it begins to brake now, at its present height."""
+    point: Array = pos + _STOPPING_TIME * vel * np.array([1.0, 1.0, 0.0])
+    return point
+
+
+def climbing_point(home: Array, hover: Array, climbed: float) -> Array:
+    """The goal point (3,) of a take-off that has climbed so far [m]: straight up, then to the hover point."""
+    height = home[2] + climbed
+    return hover.copy() if height >= hover[2] else np.array([home[0], home[1], height])
+
+
+def sinking_point(anchor: Array, sunk: float, lowest: float) -> Array:
+    """The goal point (3,) of a landing that has sunk so far below ``anchor`` [m]; no lower than ``lowest``."""
+    return np.array([anchor[0], anchor[1], max(anchor[2] - sunk, lowest)])
