@@ -1,7 +1,8 @@
 """What every link to a vehicle shares: a thread that sends what is due at a steady rate, whatever the controller does.
 
 Every new setpoint goes out at once, and between two of them what ``setpoint_stream`` says is due, so that the vehicle
-hears at least 50 Hz. A subclass knows how to send.
+hears at least 50 Hz. A subclass knows how to send. Without the thread, ``serve`` called by somebody in lockstep with
+simulated time does the same.
 """
 
 from __future__ import annotations
@@ -32,14 +33,17 @@ def supervisor_fault(bits: int) -> str:
 class SteadyLink(ABC):
     """One vehicle. ``connect``, then ``send`` setpoints and read ``status``; ``close`` on the ground."""
 
-    def __init__(self, config: LinkConfig) -> None:
+    def __init__(self, config: LinkConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        """A link that sends nothing yet; ``clock`` [s] never goes back."""
         self._config = config
+        self._clock = clock
         self._changed = threading.Condition()
         self._last, self._last_time = OFF, -inf
         self._is_new = False
         self._released = self._notify = False
         self._pose: tuple[ArrayLike, ArrayLike] | None = None
         self._pose_time = -inf
+        self._sent_time = -inf
         self._stopping = False
         self._arm_time = -inf
         self._emergencies = 0
@@ -61,7 +65,7 @@ class SteadyLink(ABC):
         """Make this the setpoint, at once. An emergency stays one, whatever comes after it."""
         with self._changed:
             if self._last.kind is not SetpointKind.EMERGENCY:
-                self._last, self._last_time = setpoint, time.monotonic()
+                self._last, self._last_time = setpoint, self._clock()
             self._released = self._released and self._last == OFF
             self._is_new = True
             self._changed.notify()
@@ -77,7 +81,7 @@ class SteadyLink(ABC):
         with self._changed:
             if self._last.kind is SetpointKind.EMERGENCY:
                 return
-            self._last, self._last_time = OFF, time.monotonic()
+            self._last, self._last_time = OFF, self._clock()
             self._released = self._notify = True
             self._changed.notify()
 
@@ -138,41 +142,45 @@ class SteadyLink(ABC):
 
     def _due(self) -> Setpoint:
         """What to send now."""
-        return due_setpoint(self._last, time.monotonic() - self._last_time, self._config)
+        return due_setpoint(self._last, self._clock() - self._last_time, self._config)
 
     def _run(self) -> None:
         """The sending thread: on every new setpoint, and whenever none has been sent for a period."""
-        sent = -inf
         while True:
             with self._changed:
-                wait = max(0.0, sent + self._config.send_period - time.monotonic())
+                wait = max(0.0, self._sent_time + self._config.send_period - self._clock())
                 self._changed.wait_for(self._has_work, wait)
                 if self._stopping:
                     return
-                is_new, self._is_new = self._is_new, False
-                notify, self._notify = self._notify, False
-                due, released, pose = self._due(), self._released, self._take_pose()
-            if notify:
-                self._send_notify()
-            if is_new or time.monotonic() - sent >= self._config.send_period:
-                self._transmit(due, released)
-                sent = time.monotonic()
-            if pose is not None:
-                self._forward_pose(*pose)
-            if due.kind is SetpointKind.OFF:
-                self._tend()
+            self.serve()
+
+    def serve(self) -> None:
+        """Send what is due now: a new setpoint, or once a period the one that the stream has come to; and poses."""
+        with self._changed:
+            is_new, self._is_new = self._is_new, False
+            notify, self._notify = self._notify, False
+            due, released, pose = self._due(), self._released, self._take_pose()
+        if notify:
+            self._send_notify()
+        if is_new or self._clock() - self._sent_time >= self._config.send_period:
+            self._transmit(due, released)
+            self._sent_time = self._clock()
+        if pose is not None:
+            self._forward_pose(*pose)
+        if due.kind is SetpointKind.OFF:
+            self._tend()
 
     def _has_work(self) -> bool:
         return self._stopping or self._is_new or self._notify or self._pose_is_due()
 
     def _pose_is_due(self) -> bool:
         rate = self._config.extpose_rate
-        return self._pose is not None and rate > 0.0 and time.monotonic() - self._pose_time >= 1.0 / rate
+        return self._pose is not None and rate > 0.0 and self._clock() - self._pose_time >= 1.0 / rate
 
     def _take_pose(self) -> tuple[ArrayLike, ArrayLike] | None:
         if not self._pose_is_due():
             return None
-        pose, self._pose, self._pose_time = self._pose, None, time.monotonic()
+        pose, self._pose, self._pose_time = self._pose, None, self._clock()
         return pose
 
     def _transmit(self, setpoint: Setpoint, released: bool) -> None:
@@ -192,6 +200,6 @@ class SteadyLink(ABC):
 
     def _keep_armed(self, wanted: bool) -> None:
         """Ask for armed motors until they are; a vehicle that arms by itself needs no request."""
-        if wanted and not self._is_armed() and time.monotonic() - self._arm_time > self._config.arm_period:
-            self._arm_time = time.monotonic()
+        if wanted and not self._is_armed() and self._clock() - self._arm_time > self._config.arm_period:
+            self._arm_time = self._clock()
             self._request_arming()
