@@ -64,6 +64,7 @@ def test_roll_keeps_its_sign() -> None:
 def test_command_survives_cflib_and_the_wire(command: Command) -> None:
     rpyt = cv.rpyt_from_command(command, MAP)
     resolution = MAP.force_at_full / cv.THRUST_FULL
+    assert cv.packet_from_rpyt(rpyt) == sent_bytes(rpyt)
     for back in (cv.command_from_rpyt(rpyt, MAP), cv.command_from_packet(sent_bytes(rpyt), MAP)):
         np.testing.assert_allclose(back[:3], command[:3], rtol=1e-6, atol=1e-30)
         assert back.thrust == pytest.approx(command.thrust, abs=resolution)

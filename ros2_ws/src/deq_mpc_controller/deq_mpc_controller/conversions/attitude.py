@@ -53,6 +53,11 @@ def rpyt_from_packet(payload: bytes) -> Rpyt:
     return Rpyt(roll, -minus_pitch, yaw_rate, thrust)
 
 
+def packet_from_rpyt(rpyt: Rpyt) -> bytes:
+    """The bytes that a call of ``send_setpoint`` puts on the wire; the inverse of ``rpyt_from_packet``."""
+    return SETPOINT_PACKET.pack(rpyt.roll, -rpyt.pitch, rpyt.yaw_rate, rpyt.thrust)
+
+
 def command_from_packet(payload: bytes, thrust_map: ThrustMap) -> Command:
     """The command in the payload of an RPYT packet; what a virtual Crazyflie receives."""
     return command_from_rpyt(rpyt_from_packet(payload), thrust_map)
