@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deq_mpc_controller.conversions import load_thrust_map
 from deq_mpc_controller.estimate import Gate
 from deq_mpc_controller.flight import Mode, Request, Source
+from deq_mpc_controller.flight_clock import FlightClock
 from deq_mpc_controller.pilot import Pilot, Step, Surroundings
 from deq_mpc_controller.setpoint_stream import due_setpoint
 from deq_mpc_controller.settings import controller_config, unfiltered_config
@@ -273,6 +276,51 @@ def test_a_clock_that_is_set_back_on_the_ground_is_followed() -> None:
     assert pilot.add_pose(100.0, *pose, 100.0) is Gate.ACCEPTED
     assert pilot.add_pose(99.9, *pose, 100.01) is Gate.OUT_OF_ORDER
     assert pilot.add_pose(90.0, *pose, 90.0) is Gate.ACCEPTED
+
+
+class ClockThatIsSet(Flight):
+    """A flight by the stamps of a clock that is set by ``jump`` [s] half a second after the take-off.
+
+    ``mocap_too``: it is the motion capture's clock as well. Poses are stamped 10 ms before they arrive.
+    """
+
+    def __init__(self, jump: float, mocap_too: bool) -> None:
+        super().__init__()
+        add_pose, step = self.pilot.add_pose, self.pilot.step
+        self.clock = FlightClock(lambda: 1.7e9 + self.vehicle.t + self._set(jump), lambda: self.vehicle.t)
+
+        def add_stamped(taken: float, pos: np.ndarray, quat: np.ndarray, _now: float) -> Gate:
+            stamp = 1.7e9 + taken + (self._set(jump) if mocap_too else 0.0)
+            now = self.clock.now()
+            return add_pose(self.clock.from_system(stamp), pos, quat, now)
+
+        self.pilot.add_pose = add_stamped
+        self.pilot.step = lambda _now, *arguments: step(self.clock.now(), *arguments)
+
+    def _set(self, jump: float) -> float:
+        return jump if self.fly_began is not None and self.vehicle.t - self.fly_began > 0.5 else 0.0
+
+
+@settings(max_examples=4, deadline=None)
+@given(jump=st.sampled_from([-3600.0, -0.1, -0.03, 0.03, 0.3, 7200.0]))
+def test_a_clock_that_is_set_in_the_air_does_not_matter(jump: float) -> None:
+    flight = ClockThatIsSet(jump, mocap_too=True)
+    step = flight.run(landed)
+    assert flight.clock.settings == 1
+    assert step.state.failure == ""
+    assert flight.impact < 0.7
+
+
+@settings(max_examples=4, deadline=None)
+@given(jump=st.sampled_from([-3600.0, -0.3, 1.5, 7200.0]))
+def test_a_mocap_whose_clock_is_not_set_with_it_is_a_mocap_that_is_lost(jump: float) -> None:
+    flight = ClockThatIsSet(jump, mocap_too=False)
+    step = flight.run(landed)
+    assert step.state.mode is Mode.FAULT
+    assert step.state.failure == "no mocap pose"
+    flight.settle()
+    assert flight.vehicle.truth.pos[2] < 0.06
+    assert flight.steps[-1].setpoint.kind is SetpointKind.OFF
 
 
 def test_emergency_request_in_the_air() -> None:

@@ -24,6 +24,7 @@ from deq_mpc_controller.conversions import ThrustMap, load_thrust_map
 from deq_mpc_controller.crazyflies_yaml import choose_vehicle
 from deq_mpc_controller.estimate import Gate
 from deq_mpc_controller.flight import Mode, Request, Source
+from deq_mpc_controller.flight_clock import FlightClock
 from deq_mpc_controller.flight_statistics import FlightStatistics
 from deq_mpc_controller.link import CrazyflieLink
 from deq_mpc_controller.manoeuvres import Manoeuvre
@@ -70,6 +71,7 @@ class ControllerNode(Node):
         self._pilot.warm_up()
         self._statistics = FlightStatistics(self.period)
         self._thread_clock = ThreadClock()
+        self._flight_clock = FlightClock(lambda: float(self.get_clock().now().nanoseconds * 1e-9))
         self._world = Surroundings(obstacles_known=False)
         self._requests: set[Request] = set()
         self._manoeuvre = Manoeuvre()
@@ -101,7 +103,7 @@ class ControllerNode(Node):
         """Read, decide, send; then publish."""
         began = self._thread_clock.now()
         step = self._pilot.step(
-            self._now(),
+            self._flight_clock.now(),
             self._world,
             self.link.status(),
             frozenset(self._requests),
@@ -136,14 +138,12 @@ class ControllerNode(Node):
         self._states = self.create_publisher(String, f"/{robot}/flight_state", STATES)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
 
-    def _now(self) -> float:
-        return float(self.get_clock().now().nanoseconds * 1e-9)
-
     def _on_pose(self, message: PoseStamped) -> None:
         if not self._is_in_world_frame(message):
             return
         stamp, pos, quat = ros_messages.pose_arrays(message)
-        gate = self._pilot.add_pose(stamp, pos, quat, self._now())
+        now = self._flight_clock.now()
+        gate = self._pilot.add_pose(self._flight_clock.from_system(stamp), pos, quat, now)
         if gate is Gate.ACCEPTED and np.isfinite(quat).all():
             self.link.send_pose(pos, quat)
 
@@ -172,7 +172,7 @@ class ControllerNode(Node):
         if (wrong := _wrong_obstacles(obstacles)) != "":
             self.get_logger().error(f"the obstacles are ignored: {wrong}", throttle_duration_sec=_WARN_PERIOD)
             return
-        stamp = ros_messages.seconds(message.header.stamp)
+        stamp = self._flight_clock.from_system(ros_messages.seconds(message.header.stamp))
         self._world = replace(self._world, obstacles=obstacles, obstacles_stamp=stamp, obstacles_known=True)
 
     def _usable_point(self, message: PoseStamped) -> np.ndarray | None:
@@ -227,18 +227,19 @@ class ControllerNode(Node):
         return order.point + self._step.estimate.x[:3] if order.relative else order.point
 
     def _publish(self, step: Step) -> None:
+        t = self._flight_clock.to_system(step.t)
         if step.state.mode is not self._mode:
             self._publish_mode(step)
         if step.setpoint.kind is SetpointKind.FLY:
-            self._setpoints.publish(ros_messages.setpoint_message(step.t, step.setpoint.command))
+            self._setpoints.publish(ros_messages.setpoint_message(t, step.setpoint.command))
         plan = None if step.info is None else step.info.plan
         if step.estimate is not None:
             x = step.estimate.x
-            self._odometry.publish(ros_messages.odometry_message(step.t, self._frame, self._robot, x))
+            self._odometry.publish(ros_messages.odometry_message(t, self._frame, self._robot, x))
             if self._count % MARKERS_EVERY == 0:
-                self._markers.publish(ros_messages.vehicle_markers(step.t, self._frame, x, plan))
+                self._markers.publish(ros_messages.vehicle_markers(t, self._frame, x, plan))
         if plan is not None and self._count % PLAN_EVERY == 0:
-            self._plans.publish(ros_messages.path_message(step.t, self._frame, plan, self._policy.dt))
+            self._plans.publish(ros_messages.path_message(t, self._frame, plan, self._policy.dt))
         if self._count % DIAGNOSTICS_EVERY == 0:
             self._publish_diagnostics(step)
 
@@ -283,11 +284,12 @@ class ControllerNode(Node):
             "thrust_factor": f"{step.thrust.value:.3f}",
             "battery_v": f"{vehicle.voltage:.2f}",
             "link_age_ms": f"{1e3 * vehicle.age:.0f}",
+            "clock_set": self._flight_clock.settings,
             **{f"poses_{gate.name.lower()}": count for gate, count in self._pilot.estimator.gates.items()},
         }
         level, text = _LEVELS[step.verdict.action], vehicle.fault or step.verdict.reason.value
-        name = f"{self._robot}: flight"
-        self._diagnostics.publish(ros_messages.diagnostics_message(step.t, name, level, text, values))
+        t, name = self._flight_clock.to_system(step.t), f"{self._robot}: flight"
+        self._diagnostics.publish(ros_messages.diagnostics_message(t, name, level, text, values))
 
 
 def _wrong_obstacles(obstacles: np.ndarray) -> str:
