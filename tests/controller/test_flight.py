@@ -208,6 +208,36 @@ def test_verdicts_before_lift_off_stop_the_motors(action: Action) -> None:
     assert run(state, at(0.1, GROUND, action=action)).mode is Mode.FAULT
 
 
+def test_a_landing_before_lift_off_stops_the_motors_and_is_no_fault() -> None:
+    state = FlightState(Mode.TAKEOFF, 0.0, home=GROUND, anchor=START)
+    state = run(state, at(0.1, GROUND, requests=frozenset({Request.LAND}), auto=True, goal=GOAL))
+    assert (state.mode, state.note, state.failure) == (Mode.IDLE, "landed before lift-off", "")
+    assert reference(state, 0.1, GOAL, CONFIG).source is Source.OFF
+    state = run(state, *(at(0.2 + 0.1 * k, GROUND, auto=True, goal=GOAL) for k in range(20)))
+    assert state.mode is Mode.READY  # an automatic flight that was called off does not begin again
+    state = run(state, at(3.0, GROUND, requests=frozenset({Request.ARM})))
+    assert (state.mode, state.note) == (Mode.ARMED, "")
+
+
+def test_a_landing_before_lift_off_does_not_hide_a_fault() -> None:
+    state = FlightState(Mode.TAKEOFF, 0.0, home=GROUND, anchor=START)
+    both = at(0.1, GROUND, action=Action.STOP, reason="why", requests=frozenset({Request.LAND}))
+    assert (run(state, both).mode, run(state, both).failure) == (Mode.FAULT, "why")
+
+
+def test_a_vehicle_that_disarms_itself_can_be_armed_again() -> None:
+    armed = run(FlightState(Mode.READY), at(0.0, GROUND, requests=frozenset({Request.ARM})))
+    waiting = run(armed, at(0.5, GROUND, armed=False), at(1.0, GROUND), at(30.0, GROUND))
+    assert waiting.mode is Mode.ARMED
+    state = run(waiting, at(30.1, GROUND, armed=False))
+    assert (state.mode, state.failure) == (Mode.IDLE, "")
+    assert state.note == "the vehicle has disarmed itself; arm it again"
+    state = run(state, at(30.2, GROUND, armed=False), at(31.0, GROUND, armed=False, requests=frozenset({Request.ARM})))
+    assert (state.mode, state.note) == (Mode.ARMED, "")
+    assert run(state, at(31.5, GROUND, armed=False)).mode is Mode.ARMED  # it has its arm_time again
+    assert run(state, at(32.0, GROUND), at(32.1, GROUND, requests=frozenset({Request.TAKEOFF}))).mode is Mode.TAKEOFF
+
+
 @pytest.mark.parametrize(
     ("state", "inputs", "mode"),
     [
@@ -360,7 +390,7 @@ transitions = {
     Mode.IDLE: {Mode.READY},
     Mode.READY: {Mode.IDLE, Mode.ARMED},
     Mode.ARMED: {Mode.IDLE, Mode.TAKEOFF, Mode.FAULT},
-    Mode.TAKEOFF: {Mode.FLY, Mode.LAND, Mode.FAULT},
+    Mode.TAKEOFF: {Mode.IDLE, Mode.FLY, Mode.LAND, Mode.FAULT},
     Mode.FLY: {Mode.LAND, Mode.FAULT},
     Mode.LAND: {Mode.IDLE, Mode.FAULT},
     Mode.FAULT: set(),

@@ -158,6 +158,8 @@ class FlightState:
         blind: the last verdict was to descend without position.
         flown: a flight has been done; ``auto`` starts no other.
         failure: why the landing or the fault was ordered; "" for a flight that went well.
+        was_armed: the vehicle has said that it is armed, since ARMED began.
+        note: why it went back to IDLE before it had taken off, if nothing failed; "" from the next ARMED on.
     """
 
     mode: Mode = Mode.IDLE
@@ -172,6 +174,8 @@ class FlightState:
     blind: bool = False
     flown: bool = False
     failure: str = ""
+    was_armed: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -230,16 +234,21 @@ def _ready(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> Fl
     if not inputs.ready:
         return _enter(state, Mode.IDLE, inputs)
     wanted = Request.ARM in inputs.requests or (inputs.auto and not state.flown and inputs.goal is not None)
-    return _enter(state, Mode.ARMED, inputs) if wanted else state
+    return _enter(state, Mode.ARMED, inputs, was_armed=False, note="") if wanted else state
 
 
 def _armed(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
-    if not inputs.ready or inputs.pos is None or Request.DISARM in inputs.requests:
+    if not inputs.ready or inputs.pos is None:
         return _enter(state, Mode.IDLE, inputs)
+    if Request.DISARM in inputs.requests:
+        return _enter(state, Mode.IDLE, inputs, note="disarmed")
     if not inputs.armed:
+        if state.was_armed:
+            return _enter(state, Mode.IDLE, inputs, note="the vehicle has disarmed itself; arm it again")
         if inputs.t - state.since > config.arm_time:
             return _enter(state, Mode.FAULT, inputs, failure="the vehicle does not arm")
         return state
+    state = replace(state, was_armed=True)
     if inputs.auto or Request.TAKEOFF in inputs.requests:
         home, wish = inputs.pos.copy(), inputs.manoeuvre
         anchor = hover_point(home, inputs.start, wish.height, config.takeoff_height, config.start_radius)
@@ -254,8 +263,10 @@ def _takeoff(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> 
     assert state.home is not None
     elapsed = inputs.t - state.since
     if not state.airborne:
-        if inputs.action >= Action.LAND or Request.LAND in inputs.requests:
-            return _enter(state, Mode.FAULT, inputs, failure=inputs.reason or "take-off called off")
+        if inputs.action >= Action.LAND:
+            return _enter(state, Mode.FAULT, inputs, failure=inputs.reason)
+        if Request.LAND in inputs.requests:
+            return _enter(state, Mode.IDLE, inputs, flown=True, note="landed before lift-off")
         if elapsed > config.lift_off_time:
             return _enter(state, Mode.FAULT, inputs, failure="no lift-off; check propellers, battery, thrust map")
         lifted = inputs.pos is not None and inputs.pos[2] > state.home[2] + config.lift_off_height
