@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from deq_mpc_controller import conversions as cv
 from deq_mpc_core.errors import UserError
+from deq_mpc_core.models import crazyflie as cf
 from deq_mpc_core.policy.interface import Command
 from deq_mpc_core.rotations import quat_from_rpy, rpy_from_quat
 
@@ -101,7 +102,39 @@ def test_thrust_saturates_where_the_firmware_does() -> None:
     ],
 )
 def test_hover_integers_are_the_documented_ones(platform: str, firmware: str, mass: float, hover: int) -> None:
-    assert cv.load_thrust_map(platform, firmware).integer(mass * 9.81) == pytest.approx(hover, rel=1e-3)
+    assert cv.load_thrust_map(platform, firmware, mass).integer(cf.hover_thrust()) == pytest.approx(hover, rel=1e-3)
+
+
+@pytest.mark.parametrize("platform", ["cf21_legacy_props", "cf21_plus", "cf21_upgrade_kit", "cf21_brushless"])
+def test_every_platform_hovers_with_the_thrust_of_the_nominal_vehicle(platform: str) -> None:
+    own = cv.load_thrust_map(platform, "2026.04")
+    weight = own.load * cf.nominal_params()[0] * cf.attitude_models().gravity
+    assert own.motor_force(own.integer(cf.hover_thrust())) == pytest.approx(weight, rel=1e-4)
+    assert own.force_max > 1.3 * cf.hover_thrust()
+
+
+def test_a_heavier_vehicle_gets_more_thrust_for_the_same_motion() -> None:
+    bare, loaded = (cv.load_thrust_map("cf21_plus", "2026.04", mass) for mass in (0.029, 0.035))
+    assert loaded.motor_force(loaded.integer(0.3)) / bare.motor_force(bare.integer(0.3)) == pytest.approx(
+        35 / 29, rel=1e-3
+    )
+    assert loaded.force_max == pytest.approx(bare.force_max * 29 / 35)
+    assert loaded.force(loaded.integer(0.3)) == pytest.approx(0.3, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("platform", "mass"),
+    [
+        ("cf21_plus", 31.8),
+        ("cf21_plus", 0.00318),
+        ("cf21_plus", 0.039),
+        ("cf21_brushless", 0.064),
+        ("cf21_plus", math.nan),
+    ],
+)
+def test_a_mass_that_nobody_can_fly_with_is_a_user_error(platform: str, mass: float) -> None:
+    with pytest.raises(UserError, match="give its mass in kg, 0.025 to 0.0"):
+        cv.load_thrust_map(platform, "2026.04", mass)
 
 
 @pytest.mark.parametrize(

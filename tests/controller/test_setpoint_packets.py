@@ -63,7 +63,7 @@ def assert_same(setpoint: cv.GenericSetpoint, data: bytes, tolerance: float = 1e
 @pytest.mark.parametrize(("platform", "firmware"), PLATFORMS)
 def test_forces_survive_the_wire_on_every_platform(platform: str, firmware: str) -> None:
     thrust_map = cv.load_thrust_map(platform, firmware)
-    resolution = thrust_map.force_at_full / cv.THRUST_FULL
+    resolution = thrust_map.force_max / cv.THRUST_CLIP
     for share in np.linspace(0.0, 1.0, 41):
         force = float(share) * thrust_map.force_max
         wire = Wire()

@@ -65,7 +65,7 @@ class ControllerNode(Node):
         vehicle = choose_vehicle(value)
         for key, reason in vehicle.ignored.items():
             self.get_logger().info(f"{value['crazyflies_yaml_file']}: {key} is ignored: {reason}")
-        thrust_map = load_thrust_map(vehicle.platform, vehicle.firmware)
+        thrust_map = load_thrust_map(vehicle.platform, vehicle.firmware, value["mass"])
         self.link = self._make_link(value, vehicle.uri, thrust_map)
         self._pilot = Pilot(self._policy, load_policy("straight-line"), controller_config(), thrust_map, self._auto)
         self._pilot.warm_up()

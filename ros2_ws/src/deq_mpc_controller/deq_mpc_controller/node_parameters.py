@@ -112,7 +112,7 @@ def _check_controller(values: Mapping[str, Any]) -> None:
 
     check_backend(values)
     vehicle = choose_vehicle(values)
-    load_thrust_map(vehicle.platform, vehicle.firmware)
+    load_thrust_map(vehicle.platform, vehicle.firmware, values["mass"])
     check_policy(values["policy"])
 
 
@@ -143,6 +143,7 @@ CONTROLLER_NODE = (
     Parameter("policy", "default", "checkpoint's path, or default, expert, straight-line"),
     Parameter("platform", "cf21_legacy_props", "platform in config/thrust_maps.yaml"),
     Parameter("firmware", "2026.04", "firmware release, which belongs to a generation in config/thrust_maps.yaml"),
+    Parameter("mass", 0.0, "of the vehicle ready to fly [kg]; 0: the platform's", low=0.0, high=0.1),
     Parameter("connect_time", _LINK.connect_time, "give up connecting after so long [s]", low=0.1, high=600.0),
     Parameter("rate", 100.0, "control rate [Hz]", low=20.0, high=200.0),
     Parameter("auto", False, "arm, take off, fly to the goal and land once, as soon as everything is ready"),

@@ -1,13 +1,19 @@
-"""Collective thrust against the setpoint's integer, of each platform and generation of the firmware."""
+"""Collective thrust against the setpoint's integer, of each platform and generation of the firmware.
+
+Policy, estimate and safety know one vehicle, that of the nominal model, m0 = 0.0318 kg. One of mass m moves alike when
+all its forces are m / m0 times as large, so this is where its mass ends: in front of the map thrust is in newtons of the
+nominal vehicle, f = F m0 / m; behind it are the F newtons that the motors give.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from deq_mpc_controller.units import Newton
+from deq_mpc_controller.units import Kilogram, Newton, Number
 from deq_mpc_core.config import Config, load_config
 from deq_mpc_core.errors import UserError
+from deq_mpc_core.models.crazyflie import attitude_models
 
 THRUST_FULL = 65535
 """Largest integer that the packet holds."""
@@ -20,54 +26,83 @@ _RELEASE = re.compile(r"(\d{4})\.(\d{2})(?:\.(\d+))?")
 
 @dataclass(frozen=True)
 class ThrustMap:
-    """Collective thrust over the setpoint's integer: F = force_at_full u / 65535."""
+    """Collective thrust over the setpoint's integer: F = force_at_full u / 65535.
+
+    Attributes:
+        force_at_full: of the motors at 65535 [N].
+        load: m / m0, the vehicle's mass over that of the nominal model.
+    """
 
     force_at_full: float
+    load: float = 1.0
 
     @property
     def force_max(self) -> float:
-        """Largest thrust that the firmware applies [N]."""
+        """Largest thrust that the firmware applies [N of the nominal vehicle]."""
         return self.force(THRUST_CLIP)
 
-    def force(self, integer: int) -> float:
-        """Collective thrust [N] that the firmware applies for a setpoint's integer."""
+    def motor_force(self, integer: int) -> float:
+        """Collective thrust F [N] that the motors give for a setpoint's integer."""
         effective = 0 if integer < THRUST_DEAD_ZONE else min(integer, THRUST_CLIP)
         return self.force_at_full * effective / THRUST_FULL
 
+    def force(self, integer: int) -> float:
+        """The same as thrust of the nominal vehicle [N]: f = F m0 / m."""
+        return self.motor_force(integer) / self.load
+
     def integer(self, force: float) -> int:
-        """Setpoint's integer for a collective thrust [N]; saturates at 0 and at the firmware's clip."""
-        return round(min(max(force / self.force_at_full * THRUST_FULL, 0.0), float(THRUST_CLIP)))
+        """Setpoint's integer for a thrust of the nominal vehicle [N]; saturates at 0 and at the firmware's clip."""
+        return round(min(max(force * self.load / self.force_at_full * THRUST_FULL, 0.0), float(THRUST_CLIP)))
 
 
 class _ThrustEntry(Config):
     force_at_full: Newton
 
 
+class _Platform(Config):
+    """Mass ready to fly, and the thrust map of each generation, named by its first firmware release."""
+
+    mass: Kilogram
+    generations: dict[str, _ThrustEntry]
+
+
 class _ThrustMaps(Config):
-    """``config/thrust_maps.yaml``: platform, then the first firmware release of the generation."""
+    """``config/thrust_maps.yaml``."""
 
-    platforms: dict[str, dict[str, _ThrustEntry]]
+    mass_min: Kilogram
+    hover_share_max: Number
+    platforms: dict[str, _Platform]
 
 
-def load_thrust_map(platform: str, firmware: str) -> ThrustMap:
+def load_thrust_map(platform: str, firmware: str, mass: float = 0.0) -> ThrustMap:
     """Thrust map of a platform (``cf21_legacy_props``) under a firmware release (``2026.04``).
 
-    A release belongs to the newest generation that is not newer than itself.
+    A release belongs to the newest generation that is not newer than itself. ``mass`` [kg] is the vehicle's, ready to
+    fly; 0: the platform's.
 
     Raises:
-        UserError: naming the known platforms or generations.
+        UserError: naming the known platforms or generations, or the masses that it can fly with.
     """
-    platforms = load_config("thrust_maps", _ThrustMaps).platforms
-    if platform not in platforms:
-        raise UserError(f"unknown platform {platform!r}; choose one of {', '.join(sorted(platforms))}")
+    config = load_config("thrust_maps", _ThrustMaps)
+    if platform not in config.platforms:
+        raise UserError(f"unknown platform {platform!r}; choose one of {', '.join(sorted(config.platforms))}")
     release = _release(firmware)
-    generations = sorted(platforms[platform], key=_release)
+    entry = config.platforms[platform]
+    generations = sorted(entry.generations, key=_release)
     known = [name for name in generations if _release(name) <= release]
     if not known:
         raise UserError(
             f"no thrust map of {platform} for firmware {firmware}; known from {generations[0]} on: update it or add one"
         )
-    return ThrustMap(platforms[platform][known[-1]].force_at_full)
+    models = attitude_models()
+    thrust_map = ThrustMap(entry.generations[known[-1]].force_at_full, (mass or entry.mass) / models.nominal.mass)
+    heaviest = config.hover_share_max * thrust_map.motor_force(THRUST_CLIP) / models.gravity
+    if mass != 0.0 and not config.mass_min <= mass <= heaviest:
+        raise UserError(
+            f"a {platform} of {mass:g} kg cannot be flown; give its mass in kg, {config.mass_min:g} to {heaviest:.4f},"
+            " or 0 for the platform's"
+        )
+    return thrust_map
 
 
 def _release(firmware: str) -> tuple[int, int, int]:
