@@ -137,13 +137,18 @@ def test_link_is_not_closed_in_the_air(server: WitnessServer, link: CrazyflieLin
     assert server.truth().thrust > 0.2
 
 
-def test_arms_a_vehicle_that_does_not_arm_itself() -> None:
+def test_arms_and_disarms_a_vehicle_that_does_not_arm_itself() -> None:
     with WitnessServer(auto_arm=False) as server:
         link = connected(server)
         assert not link.status().armed
         link.send(Setpoint(SetpointKind.OFF, arm=True))
         wait_for(lambda: link.status().armed)
+        link.send(OFF)
+        wait_for(lambda: not link.status().armed)
+        link.send(Setpoint(SetpointKind.OFF, arm=True))
+        wait_for(lambda: link.status().armed)
         link.close()
+        wait_for(lambda: not server.bits() & Bit.ARMED)
 
 
 def test_a_mute_vehicle_raises_nothing_but_its_age_grows(server: WitnessServer, link: CrazyflieLink) -> None:
@@ -205,13 +210,18 @@ def test_nothing_is_connected_anew_in_the_air() -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "arming", "emergency"), [(12, (9, 1, b"\1\1"), (9, 1, b"\3")), (10, (13, 0, b"\1\1"), (6, 1, b"\3"))]
+    ("protocol", "arming", "disarming", "emergency"),
+    [(12, (9, 1, b"\1\1"), (9, 1, b"\1\0"), (9, 1, b"\3")), (10, (13, 0, b"\1\1"), (13, 0, b"\1\0"), (6, 1, b"\3"))],
 )
-def test_old_firmware_is_armed_and_stopped_on_its_own_ports(protocol: int, arming: tuple, emergency: tuple) -> None:
+def test_old_firmware_is_armed_and_stopped_on_its_own_ports(
+    protocol: int, arming: tuple, disarming: tuple, emergency: tuple
+) -> None:
     with WitnessServer(auto_arm=False, protocol=protocol) as server:
         link = connected(server)
         link.send(Setpoint(SetpointKind.OFF, arm=True))
         wait_for(lambda: arming[2] in server.crazyflie.sent_to(*arming[:2]))
+        link.send(OFF)
+        wait_for(lambda: disarming[2] in server.crazyflie.sent_to(*disarming[:2]))
         link.send(Setpoint(SetpointKind.EMERGENCY))
         wait_for(lambda: emergency[2] in server.crazyflie.sent_to(*emergency[:2]))
         wait_for(lambda: bool(server.bits() & Bit.LOCKED))

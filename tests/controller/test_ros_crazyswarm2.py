@@ -75,7 +75,7 @@ class Server(Node):
 
     def _on_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self.told.append(f"arm {request.data}")
-        self.bits |= ARMED
+        self.bits = self.bits | ARMED if request.data else self.bits & ~ARMED
         return response
 
     def _on_emergency(self, _request: Empty.Request, response: Empty.Response) -> Empty.Response:
@@ -215,6 +215,14 @@ def test_a_flight_from_arming_to_the_hand_over(served: Served, link: Crazyswarm2
     assert len(flown[end:]) >= 3
     assert server.calls().count("notify_setpoints_stop") == 1
     assert all(entry == ZERO for entry in server.told[last + 1 :])  # what was already under way
+
+
+def test_what_was_armed_is_disarmed(served: Served, link: Crazyswarm2Link) -> None:
+    link.send(Setpoint(SetpointKind.OFF, arm=True))
+    served.wait(lambda: link.status().armed)
+    link.send(OFF)
+    served.wait(lambda: not link.status().armed)
+    assert served.server.calls()[-1] == "arm False"
 
 
 def test_setpoints_go_on_when_the_controller_falls_silent_until_the_motors_are_off(

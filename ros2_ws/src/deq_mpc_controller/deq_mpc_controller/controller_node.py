@@ -248,12 +248,12 @@ class ControllerNode(Node):
         self._mode = mode
         self._publish_diagnostics(step)
         self._states.publish(String(data=mode.value))
-        line = f"{before.value if before else 'start'} -> {mode.value}"
+        line, waiting = f"{before.value if before else 'start'} -> {mode.value}", {Mode.IDLE, Mode.READY}
         if step.state.failure:
             self.get_logger().error(f"{line}: {step.state.failure}")
-        elif before is Mode.READY and mode is Mode.IDLE:
-            self.get_logger().warning(f"{line}: {'; '.join(step.missing)}", throttle_duration_sec=_WARN_PERIOD)
-        elif before is Mode.IDLE and mode is Mode.READY:
+        elif mode is Mode.IDLE and (why := "; ".join(step.missing) or step.state.note):
+            self.get_logger().warning(f"{line}: {why}", throttle_duration_sec=_WARN_PERIOD)
+        elif {before, mode} == waiting:
             self.get_logger().info(line, throttle_duration_sec=_WARN_PERIOD)
         else:
             self.get_logger().info(line)
@@ -264,6 +264,7 @@ class ControllerNode(Node):
         values: dict[str, object] = {
             "flight_state": step.state.mode.value,
             "failure": step.state.failure or ("interrupted" if self.interrupted else ""),
+            "note": step.state.note,
             "policy_ms_p50": f"{p50:.3f}",
             "policy_ms_p99": f"{p99:.3f}",
             "policy_ms_max": f"{largest:.3f}",

@@ -24,7 +24,7 @@ with warnings.catch_warnings():  # cflib turns every DeprecationWarning on while
     from cflib.crazyflie.log import LogConfig
 
 from deq_mpc_controller.conversions import ThrustMap, rpyt_from_command
-from deq_mpc_controller.steady_link import ARMED, FLYING, Cancelled, SteadyLink, supervisor_fault
+from deq_mpc_controller.steady_link import FLYING, Cancelled, SteadyLink, supervisor_fault
 from deq_mpc_controller.uri import check_uri
 from deq_mpc_controller.vehicle_io import LinkConfig, Setpoint, SetpointKind, VehicleStatus
 from deq_mpc_core.errors import UserError
@@ -207,12 +207,12 @@ class CrazyflieLink(SteadyLink):
         if self._connection is not None:
             self._connection.close()
 
-    def _is_armed(self) -> bool:
+    def _bits(self) -> int:
         assert self._connection is not None
-        return bool(self._connection.report.bits & ARMED)
+        return self._connection.report.bits
 
-    def _request_arming(self) -> None:
-        self._cf.supervisor.send_arming_request(True)
+    def _request_arming(self, arm: bool) -> None:
+        self._cf.supervisor.send_arming_request(arm)
 
     def _request_emergency(self) -> None:
         self._cf.supervisor.send_emergency_stop()
@@ -230,8 +230,7 @@ class CrazyflieLink(SteadyLink):
         if released:
             self._silent = True
             return
-        assert self._connection is not None
-        commander, flying = self._cf.commander, self._connection.report.bits & FLYING
+        commander, flying = self._cf.commander, self._bits() & FLYING
         if setpoint.kind is SetpointKind.OFF or (self._silent and not flying):  # the thrust has been locked meanwhile
             commander.send_setpoint(0.0, 0.0, 0.0, 0)
         if setpoint.kind is SetpointKind.FLY:

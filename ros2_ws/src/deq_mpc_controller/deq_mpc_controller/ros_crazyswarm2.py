@@ -24,7 +24,7 @@ from std_srvs.srv import Empty
 
 from deq_mpc_controller.conversions import LegacyTwist, ThrustMap, twist_from_command
 from deq_mpc_controller.ros_messages import LATEST, RELIABLE, vector
-from deq_mpc_controller.steady_link import ARMED, FLYING, Cancelled, SteadyLink, supervisor_fault
+from deq_mpc_controller.steady_link import FLYING, Cancelled, SteadyLink, supervisor_fault
 from deq_mpc_controller.vehicle_io import LinkConfig, Setpoint, SetpointKind, VehicleStatus
 from deq_mpc_core.errors import UserError
 
@@ -99,8 +99,7 @@ class Crazyswarm2Link(SteadyLink):
             "emergency": node.create_client(Empty, f"/{robot}/emergency"),
             "notify_setpoints_stop": node.create_client(types.notify, f"/{robot}/notify_setpoints_stop"),
         }
-        self._arm_request = types.arm.Request()
-        self._arm_request.arm = True
+        self._arm_requests = {wanted: _arm_request(types.arm, wanted) for wanted in (False, True)}
         self._notify_request = types.notify.Request()
 
     def connect(self, cancelled: Cancelled = lambda: False) -> bool:
@@ -166,11 +165,11 @@ class Crazyswarm2Link(SteadyLink):
         if not self._silent and self._last.kind is not SetpointKind.EMERGENCY:
             self._hand_over()
 
-    def _is_armed(self) -> bool:
-        return bool(self._report.bits & ARMED)
+    def _bits(self) -> int:
+        return self._report.bits
 
-    def _request_arming(self) -> None:
-        self._clients["arm"].call_async(self._arm_request)
+    def _request_arming(self, arm: bool) -> None:
+        self._clients["arm"].call_async(self._arm_requests[arm])
 
     def _request_emergency(self) -> None:
         self._clients["emergency"].call_async(Empty.Request())
@@ -222,3 +221,10 @@ class Crazyswarm2Link(SteadyLink):
     def _publish(self, twist: LegacyTwist) -> None:
         angular = Vector3(x=0.0, y=0.0, z=twist.yaw_rate)
         self._setpoints.publish(Twist(linear=Vector3(x=twist.x, y=twist.y, z=twist.z), angular=angular))
+
+
+def _arm_request(kind: Any, wanted: bool) -> Any:
+    """A request of Crazyswarm2's type to arm or disarm."""
+    request = kind.Request()
+    request.arm = wanted
+    return request

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from deq_mpc_controller.setpoint_stream import due_setpoint
 from deq_mpc_controller.vehicle_io import OFF, LinkConfig, Setpoint, SetpointKind, VehicleStatus
 
-ARMED, FLYING, TUMBLED, LOCKED, CRASHED = 2, 16, 32, 64, 128
+ARMED, AUTO_ARM, FLYING, TUMBLED, LOCKED, CRASHED = 2, 4, 16, 32, 64, 128
 """Bits of the log variable ``supervisor.info``."""
 _FAULTS = {LOCKED: "locked: reboot it", TUMBLED: "tumbled", CRASHED: "crashed"}
 
@@ -46,6 +46,8 @@ class SteadyLink(ABC):
         self._sent_time = -inf
         self._stopping = False
         self._arm_time = -inf
+        self._fly_time = -inf
+        self._disarm_owed = self._disarm_asked = False
         self._emergencies = 0
         self._thread = threading.Thread(target=self._run, name="setpoints", daemon=True)
 
@@ -83,6 +85,7 @@ class SteadyLink(ABC):
                 return
             self._last, self._last_time = OFF, self._clock()
             self._released = self._notify = True
+            self._disarm_owed = False  # who has the vehicle now arms and disarms it
             self._changed.notify()
 
     def close(self) -> None:
@@ -109,12 +112,12 @@ class SteadyLink(ABC):
         """Let go of the vehicle, on the ground; the sending thread has ended."""
 
     @abstractmethod
-    def _is_armed(self) -> bool:
-        """Whether the vehicle has reported armed motors."""
+    def _bits(self) -> int:
+        """``supervisor.info`` as the vehicle last reported it; 0 before that."""
 
     @abstractmethod
-    def _request_arming(self) -> None:
-        """Ask for armed motors."""
+    def _request_arming(self, arm: bool) -> None:
+        """Ask for armed, or disarmed, motors."""
 
     @abstractmethod
     def _request_emergency(self) -> None:
@@ -151,8 +154,10 @@ class SteadyLink(ABC):
                 wait = max(0.0, self._sent_time + self._config.send_period - self._clock())
                 self._changed.wait_for(self._has_work, wait)
                 if self._stopping:
-                    return
+                    break
             self.serve()
+        if self._reaches_vehicle() and self._may_disarm():  # no time to repeat it: the firmware's own limit is there
+            self._request_arming(False)
 
     def serve(self) -> None:
         """Send what is due now: a new setpoint, or once a period the one that the stream has come to; and poses."""
@@ -187,6 +192,8 @@ class SteadyLink(ABC):
         if setpoint.kind is SetpointKind.EMERGENCY:
             self._stop_for_ever()
             return
+        if setpoint.kind is SetpointKind.FLY:
+            self._fly_time = self._clock()
         if not released:
             self._keep_armed(setpoint.arm)
         self._send_setpoint(setpoint, released)
@@ -198,8 +205,28 @@ class SteadyLink(ABC):
         else:
             self._send_stop()
 
+    def _is_armed(self) -> bool:
+        return bool(self._bits() & ARMED)
+
+    def _is_down(self) -> bool:
+        """Whether the vehicle stands on the ground whatever became of the last setpoint of a flight."""
+        return self._clock() - self._fly_time > self._config.down_time
+
+    def _may_disarm(self) -> bool:
+        """Whether the motors are to be disarmed: those that were armed from here, and never in the air."""
+        return self._disarm_owed and self._is_down() and not self._bits() & (AUTO_ARM | FLYING)
+
     def _keep_armed(self, wanted: bool) -> None:
-        """Ask for armed motors until they are; a vehicle that arms by itself needs no request."""
-        if wanted and not self._is_armed() and self._clock() - self._arm_time > self._config.arm_period:
-            self._arm_time = self._clock()
-            self._request_arming()
+        """Ask for armed motors until they are; then, once they are not wanted, for disarmed ones, at least once.
+
+        A vehicle that arms by itself is asked for neither.
+        """
+        if wanted:
+            self._disarm_owed, self._disarm_asked = True, False
+        elif self._disarm_asked and not self._is_armed():
+            self._disarm_owed = False
+        due = not self._is_armed() if wanted else self._may_disarm()
+        if not due or not self._clock() - self._arm_time > self._config.arm_period:
+            return
+        self._arm_time, self._disarm_asked = self._clock(), not wanted
+        self._request_arming(wanted)

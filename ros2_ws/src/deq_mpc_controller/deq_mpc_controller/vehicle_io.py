@@ -90,6 +90,7 @@ class LinkConfig(Config):
     extpose_rate: Hertz
     log_period: Second
     arm_period: Second
+    down_time: Second
     emergency_repeats: int
     status_period: Second
     handover_time: Second

@@ -1,0 +1,177 @@
+"""What every link shares, against a vehicle in simulated time: when it is armed, and when disarmed."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import ArrayLike
+
+from deq_mpc_controller.settings import controller_config
+from deq_mpc_controller.steady_link import ARMED, AUTO_ARM, FLYING, Cancelled, SteadyLink
+from deq_mpc_controller.vehicle_io import OFF, Setpoint, SetpointKind, VehicleStatus
+from deq_mpc_core.policy.interface import Command
+
+CONFIG = controller_config().link
+FLY = Setpoint(SetpointKind.FLY, Command(0.0, 0.0, 0.0, 0.3), arm=True)
+ARM = Setpoint(SetpointKind.OFF, arm=True)
+TICK = 0.01
+
+
+class Bench(SteadyLink):
+    """A link whose vehicle arms when it is asked, unless it is deaf, and says that it flies until 2 s after thrust."""
+
+    def __init__(self, auto_arm: bool = False) -> None:
+        self.t = 0.0
+        super().__init__(CONFIG, clock=lambda: self.t)
+        self.armed, self.auto_arm, self.deaf = auto_arm, auto_arm, False
+        self.flew = self.sent_fly = -inf
+        self.requests: list[tuple[float, bool]] = []
+        self.sent: list[Setpoint] = []
+
+    def run(self, seconds: float, setpoint: Setpoint | None = None) -> None:
+        for _ in range(round(seconds / TICK)):
+            if setpoint is not None:
+                self.send(setpoint)
+            self.serve()
+            self.t += TICK
+
+    def disarm_requests(self) -> list[float]:
+        return [t for t, arm in self.requests if not arm]
+
+    def connect(self, cancelled: Cancelled = lambda: False) -> bool:
+        return True
+
+    def status(self) -> VehicleStatus:
+        return VehicleStatus()
+
+    def _reaches_vehicle(self) -> bool:
+        return True
+
+    def _disconnect(self) -> None: ...
+
+    def _bits(self) -> int:
+        flying = FLYING if self.t - self.flew < 2.0 else 0
+        return flying | (ARMED if self.armed else 0) | (AUTO_ARM if self.auto_arm else 0)
+
+    def _request_arming(self, arm: bool) -> None:
+        self.requests.append((self.t, arm))
+        self.armed = self.armed if self.deaf else arm
+
+    def _request_emergency(self) -> None: ...
+
+    def _send_stop(self) -> None: ...
+
+    def _send_notify(self) -> None: ...
+
+    def _send_setpoint(self, setpoint: Setpoint, released: bool) -> None:
+        self.sent.append(setpoint)
+        if setpoint.kind is SetpointKind.FLY:
+            self.sent_fly = self.t
+            self.flew = self.t if self.armed else self.flew
+
+    def _forward_pose(self, pos: ArrayLike, quat: ArrayLike) -> None: ...
+
+    def _tend(self) -> None: ...
+
+
+def test_it_is_disarmed_when_that_is_asked_for_before_the_take_off() -> None:
+    link = Bench()
+    link.run(1.0, ARM)
+    assert link.requests == [(0.0, True)]
+    link.run(2.0, OFF)
+    assert not link.armed
+    assert len(link.disarm_requests()) == 1
+
+
+def test_the_request_to_disarm_is_repeated_until_it_is_heard() -> None:
+    link = Bench()
+    link.run(1.0, ARM)
+    link.deaf = True
+    link.run(2.0, OFF)
+    asked = len(link.disarm_requests())
+    assert asked >= 3
+    link.deaf = False
+    link.run(2.0, OFF)
+    assert not link.armed
+    assert len(link.disarm_requests()) == asked + 1
+
+
+def test_a_vehicle_that_has_not_said_yet_that_it_is_armed_is_disarmed_all_the_same() -> None:
+    link = Bench()
+    link.deaf = True
+    link.run(0.02, ARM)
+    link.run(2.0, OFF)
+    assert len(link.disarm_requests()) == 1
+
+
+def test_after_a_landing_it_is_disarmed_once_it_is_surely_down() -> None:
+    link = Bench()
+    link.run(1.0, ARM)
+    link.run(2.0, FLY)
+    link.run(CONFIG.down_time - 0.1, OFF)
+    assert link.disarm_requests() == []
+    link.run(0.5, OFF)
+    assert not link.armed
+
+
+@pytest.mark.parametrize("setpoint", [OFF, ARM, FLY])
+def test_a_vehicle_that_arms_by_itself_is_asked_for_nothing(setpoint: Setpoint) -> None:
+    link = Bench(auto_arm=True)
+    link.run(1.0, setpoint)
+    link.run(6.0, OFF)
+    assert link.requests == []
+
+
+def test_what_somebody_else_armed_stays_armed() -> None:
+    link = Bench()
+    link.armed = True
+    link.run(5.0, OFF)
+    assert link.requests == []
+    link.run(1.0, ARM)
+    link.notify_setpoints_stop()  # now the vehicle is the high-level commander's
+    link.run(5.0, OFF)
+    assert link.requests == []
+
+
+def test_the_last_word_of_a_link_that_is_closed_is_to_disarm() -> None:
+    link = Bench()
+    link.run(1.0, ARM)
+    link._thread.start()
+    link.close()
+    assert link.requests[-1] == (link.t, False)
+
+
+phases = st.lists(
+    st.tuples(
+        st.sampled_from([None, OFF, ARM, FLY, Setpoint(SetpointKind.EMERGENCY)]), st.sampled_from([0.05, 0.7, 2.5])
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(phases=phases, deaf=st.booleans(), liar=st.booleans())
+def test_nobody_is_disarmed_in_the_air(phases: list[tuple[Setpoint | None, float]], deaf: bool, liar: bool) -> None:
+    """Whatever is sent, however long the controller is silent; even if the reports do not say that it flies."""
+
+    class Watched(Bench):
+        def _bits(self) -> int:
+            return super()._bits() & ~FLYING if liar else super()._bits()
+
+        def _request_arming(self, arm: bool) -> None:
+            super()._request_arming(arm)
+            assert arm or self.t - self.sent_fly > CONFIG.down_time
+            assert arm or not self._bits() & FLYING
+            assert arm == self._due().arm
+
+    link = Watched()
+    for setpoint, seconds in phases:
+        link.run(seconds, setpoint)
+        link.deaf = deaf and not link.deaf
+    link.deaf = False
+    emergency = any(setpoint is not None and setpoint.kind is SetpointKind.EMERGENCY for setpoint, _ in phases)
+    link.run(5.0, OFF)
+    assert not link.armed or emergency
