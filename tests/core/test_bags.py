@@ -16,8 +16,9 @@ from rosbags.typesys import Stores, get_typestore
 from deq_mpc_core.config import load_config
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.learning.bag_report import BagReport
-from deq_mpc_core.learning.bags import FlightLog, find_bags, read_flights
+from deq_mpc_core.learning.bags import find_bags, read_flights
 from deq_mpc_core.learning.dataset import DatasetConfig
+from deq_mpc_core.learning.flight_log import FlightLog
 from deq_mpc_sim.bag_writer import FlightBagWriter
 
 Record = Callable[..., Path]
@@ -78,7 +79,7 @@ def test_reads_what_was_written(record: Record, flight: Any) -> None:
     assert report.dropped == []
     np.testing.assert_allclose(log.pose.t, np.arange(301) / 100, atol=1e-9)
     np.testing.assert_allclose(log.pose.values[:, :3], flight.motion(log.pose.t)[0])
-    np.testing.assert_allclose(log.setpoint.values[:, 3], flight.thrust)
+    np.testing.assert_allclose(log.thrust.values, flight.thrust)
     np.testing.assert_allclose(log.clouds[-1], obstacles, atol=1e-7)
     np.testing.assert_allclose(log.cloud_t, [0.0, 1.0, 2.0, 3.0], atol=1e-9)
     (span,) = log.spans
@@ -93,7 +94,7 @@ def test_sqlite_and_lone_files_read_alike(record: Record, flight: Any, tmp_path:
     assert report.dropped == []
     for log in flights:
         np.testing.assert_array_equal(log.pose.values, flights[0].pose.values)
-        np.testing.assert_array_equal(log.setpoint.values, flights[0].setpoint.values)
+        np.testing.assert_array_equal(log.thrust.values, flights[0].thrust.values)
 
 
 def test_remaps_topics(record: Record, flight: Any, tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_files_that_are_no_bags_are_dropped(tmp_path: Path) -> None:
     assert all("damaged" in (outcome.dropped or "") for outcome in report.dropped)
 
 
-@pytest.mark.parametrize("topic", ["/cf/pose", "/cf/setpoint", "/obstacles", "/cf/goal"])
+@pytest.mark.parametrize("topic", ["/cf/pose", "/obstacles", "/cf/goal"])
 def test_each_needed_topic_is_needed(record: Record, flight: Any, tmp_path: Path, topic: str) -> None:
     def leave_out(name: str, stamp: int, raw: bytes) -> tuple[str, int, bytes] | None:
         return None if name == topic else (name, stamp, raw)

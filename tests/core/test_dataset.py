@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from deq_mpc_core.config import load_config
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.learning.dataset import Dataset, DatasetConfig, build_dataset, prepare_dataset
+from deq_mpc_core.learning.local_polynomial import fit_local_polynomial
 from deq_mpc_core.learning.sampling import SampleSpec
-from deq_mpc_core.learning.track import Motion, fit_local_polynomial, interpolate_motion, lag_response
+from deq_mpc_core.learning.track import Motion, interpolate_motion, lag_response
 from deq_mpc_sim.bag_writer import FlightBagWriter
 
 Record = Callable[..., Path]

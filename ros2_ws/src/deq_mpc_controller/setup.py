@@ -28,5 +28,6 @@ setup(
             "launch = deq_mpc_controller.commands.launch:register",
         ],
         "deq_mpc.node_parameters": ["controller_node = deq_mpc_controller.node_parameters:CONTROLLER_NODE"],
+        "deq_mpc.thrust_maps": ["crazyflie = deq_mpc_controller.recorded_thrust:thrust_map"],
     },
 )

@@ -20,11 +20,13 @@ from rosbags.rosbag2 import Reader
 from deq_mpc_core.config import load_config
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.expert.planner import Plan, Planner
+from deq_mpc_core.learning.bag_messages import CRAZYSWARM2_ROLES, Topics
 from deq_mpc_core.learning.bag_report import BagReport
-from deq_mpc_core.learning.bags import FlightLog, Topics, read_flights
+from deq_mpc_core.learning.bags import read_flights
 from deq_mpc_core.learning.dataset import DatasetConfig
+from deq_mpc_core.learning.flight_log import FlightLog
+from deq_mpc_core.learning.local_polynomial import fit_local_polynomial
 from deq_mpc_core.learning.sampling import obstacles_at, pose_part
-from deq_mpc_core.learning.track import fit_local_polynomial
 from deq_mpc_core.obstacles import centres_at
 from deq_mpc_sim.bag_writer import FlightBagWriter
 
@@ -60,6 +62,8 @@ def relabel_bag(source: Path, target: Path) -> int:
     """
     config, report = _dataset_config(), BagReport()
     for log in read_flights([source], config, report):
+        if not log.own:
+            raise UserError(f"{source}: is not of this stack's topics, which a labelled copy has; leave it out")
         plans = _plan_flight(log, config.window_pos)
         if not plans:  # a bag without plans would be taken for the expert's own flight
             raise UserError(f"{source}: the expert knows no safe way from any of its states; leave it out")
@@ -104,7 +108,8 @@ def enters_sphere(plan: Plan, obstacles: Array) -> bool:
 
 def _write_copy(source: Path, target: Path, topics: Topics, plans: list[Plan], start_ns: int) -> None:
     """Messages and plans in the order of time, so that the copy can be played."""
-    copied = {topic for role, topic in topics.model_dump().items() if role != "expert_plan"}
+    left_out = ("expert_plan", *CRAZYSWARM2_ROLES)
+    copied = {topic for role, topic in topics.model_dump().items() if role not in left_out}
     robot = topics.expert_plan.split("/")[1]
     pending = deque(plans)
     with Reader(source) as reader, FlightBagWriter(target, robot, start_ns / _NS) as writer:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 @dataclass
 class BagOutcome:
-    """One bag's line: ``samples`` taken, ``dropped`` the reason if the whole bag was, ``notes`` on parts left out."""
+    """One bag's line: ``samples`` taken, ``dropped`` the reason if the whole bag was, ``notes`` on the rest."""
 
     bag: str
     samples: int
@@ -38,7 +38,7 @@ class BagReport:
         self._of(bag).dropped = reason
 
     def note(self, bag: Path, reason: str) -> None:
-        """A part of ``bag`` is left out."""
+        """A part of ``bag`` is left out, or concluded."""
         notes = self._of(bag).notes
         if reason not in notes:
             notes.append(reason)
@@ -71,7 +71,7 @@ class BagReport:
 
     def _rows(self) -> Iterator[tuple[str, str, list[BagOutcome]]]:
         yield "used", "", self.used
-        for label, kind in (("used in part", "notes"), ("dropped", "dropped")):
+        for label, kind in (("noted", "notes"), ("dropped", "dropped")):
             by_reason: dict[str, list[BagOutcome]] = {}
             for outcome in self.used if kind == "notes" else self.dropped:
                 for reason in outcome.notes if kind == "notes" else [outcome.dropped or ""]:

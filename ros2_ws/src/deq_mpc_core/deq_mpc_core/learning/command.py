@@ -30,6 +30,16 @@ def train(  # noqa: PLR0913 - the options of the command
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Overrides the configuration's seed.")] = None,
     warmup_steps: Annotated[int | None, typer.Option(min=0, help="Overrides the configuration.")] = None,
     steps: Annotated[int | None, typer.Option(min=0, help="Overrides the configuration.")] = None,
+    robot: Annotated[
+        str | None, typer.Option(help="Its name in topics and named poses, e.g. cf231; default cf.", show_default=False)
+    ] = None,
+    platform: Annotated[
+        str | None, typer.Option(help="Bags with cmd_vel_legacy: whose thrust that is, e.g. cf21_plus.")
+    ] = None,
+    firmware: Annotated[str | None, typer.Option(help="Of the platform, e.g. 2026.04.")] = None,
+    crazyflies_yaml_file: Annotated[
+        str | None, typer.Option(help="Crazyswarm2's list of robots, which may say platform and firmware.")
+    ] = None,
     remap: Annotated[list[str] | None, typer.Option(help="Topic of a role in the bags, e.g. pose=/cf231/pose.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
 ) -> None:
@@ -53,6 +63,12 @@ def train(  # noqa: PLR0913 - the options of the command
             train_config=train_config,
             init=init,
             overrides={name: value for name, value in overrides.items() if value is not None},
+            vehicle={
+                "robot": robot,
+                "platform": platform,
+                "firmware": firmware,
+                "crazyflies_yaml_file": crazyflies_yaml_file,
+            },
             remaps=tuple(remap or ()),
         )
     )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -19,19 +19,33 @@ from numpy.typing import NDArray
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.learning.bag_report import BagReport
 from deq_mpc_core.learning.bags import BagConfig, find_bags, read_flights
+from deq_mpc_core.learning.recorded_vehicle import integer_thrust
 from deq_mpc_core.learning.sampling import FlightSamples, SampleConfig, SampleSpec, sample_flight
 from deq_mpc_core.learning.track import hermite
+from deq_mpc_core.models.crazyflie import nominal_params
 
 Float32 = NDArray[np.float32]
 Int = NDArray[np.int32]
-FORMAT = 2
+FORMAT = 3
 """Of the cached file and of everything that decides its content; raise it with each change of either."""
+_ANY_INTEGER = 30_000.0
+"""A setpoint's: its thrust stands for the whole map, which is linear."""
 
 
 class DatasetConfig(BagConfig, SampleConfig):
     """``config/dataset.yaml``."""
 
     validation_fraction: float
+
+    def of_bags(self, vehicle: Mapping[str, str | None], remaps: Sequence[str]) -> DatasetConfig:
+        """This configuration for bags of another ``vehicle`` (fields of `RecordedVehicle` that are known), remapped.
+
+        Raises:
+            UserError: if a remap is none.
+        """
+        known = {name: value for name, value in vehicle.items() if value is not None}
+        topics = self.topics.of_robot(known.get("robot", self.robot), self.robot).remapped(remaps)
+        return self.model_copy(update={**known, "topics": topics})
 
 
 @dataclass(frozen=True)
@@ -180,8 +194,10 @@ def load_dataset(path: Path) -> tuple[Dataset, BagReport]:
 
 def _fingerprint(bags: Sequence[Path], config: DatasetConfig, spec: SampleSpec, tau_thrust: float) -> str:
     files = sorted(file for bag in bags for file in ([bag] if bag.is_file() else bag.iterdir()) if file.is_file())
+    thrust_of = integer_thrust(config)
+    vehicle = [nominal_params().tolist(), None if thrust_of is None else thrust_of(_ANY_INTEGER)]
     stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    content = json.dumps([FORMAT, config.model_dump(), asdict(spec), tau_thrust, stats], sort_keys=True)
+    content = json.dumps([FORMAT, config.model_dump(), asdict(spec), tau_thrust, vehicle, stats], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -24,16 +23,16 @@ def join_stamps(t: NDArray[np.float64], max_gap: float) -> list[Interval]:
     return [Interval(float(t[i]), float(t[j])) for i, j in zip(firsts, lasts, strict=True)]
 
 
+def join_flagged(t: NDArray[np.float64], flags: NDArray[np.bool_]) -> list[Interval]:
+    """The intervals between stamps ``t`` (n,) whose neighbours are all flagged (n,)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
+    return [Interval(float(t[i]), float(t[j - 1])) for i, j in zip(edges[::2], edges[1::2], strict=True)]
+
+
 def intersect(a: Sequence[Interval], b: Sequence[Interval]) -> list[Interval]:
     """Where both are, without intervals of no length."""
     overlaps = [Interval(max(p.start, q.start), min(p.end, q.end)) for p in a for q in b]
     return sorted(overlap for overlap in overlaps if overlap.start < overlap.end)
-
-
-def split_at(intervals: Sequence[Interval], cuts: Sequence[float]) -> list[Interval]:
-    """The intervals, cut at each of the increasing times ``cuts``."""
-    edges = [-np.inf, *cuts, np.inf]
-    return intersect(intervals, [Interval(a, b) for a, b in pairwise(edges)])
 
 
 def remove_short(intervals: Sequence[Interval], min_length: float) -> list[Interval]:

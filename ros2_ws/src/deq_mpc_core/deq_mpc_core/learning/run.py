@@ -36,6 +36,7 @@ class TrainRequest:
     train_config: str
     init: Path | None
     overrides: Mapping[str, int]
+    vehicle: Mapping[str, str | None]
     remaps: tuple[str, ...]
 
 
@@ -48,9 +49,7 @@ def run_training(request: TrainRequest) -> Path:
     console = Console(stderr=True)
     policy = load_policy_config(request.policy_config)
     config = load_config(request.train_config, TrainConfig).model_copy(update=dict(request.overrides))
-    dataset_config = load_config("dataset", DatasetConfig)
-    topics = dataset_config.topics.remapped(request.remaps)
-    dataset_config = dataset_config.model_copy(update={"topics": topics})
+    dataset_config = load_config("dataset", DatasetConfig).of_bags(request.vehicle, request.remaps)
     check_folder(request.out)
     start = None if request.init is None else read_start(request.init, policy)
     spec = SampleSpec(policy.mpc.dt, policy.mpc.horizon, config.stream_period, config.stream_steps)

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from deq_mpc_core.config import Config, in_unit
 from deq_mpc_core.learning.bag_report import BagReport
-from deq_mpc_core.learning.bags import FlightLog, Second, Series, Span
+from deq_mpc_core.learning.flight_log import FlightLog, Series, Span
 from deq_mpc_core.learning.track import Motion, Track, interpolate_motion
 from deq_mpc_core.obstacles import move
 
 Array = NDArray[np.float64]
+Second = Annotated[float, in_unit("s")]
 Metre = Annotated[float, in_unit("m")]
 MetrePerSecond = Annotated[float, in_unit("m/s")]
 ROUNDING = 1e-6
@@ -178,7 +179,7 @@ def sample_flight(
     """All samples of a flight, or None if it gives none. ``tau_thrust`` is the thrust's time constant [s]."""
     parts: list[tuple[Array, Array, Array, Array]] = []
     for span in log.spans:
-        track = Track(pose_part(log.pose, span), log.setpoint, tau_thrust, config.window_pos, config.window_rpy)
+        track = Track(pose_part(log.pose, span), log.thrust, tau_thrust, config.window_pos, config.window_rpy)
         t, label = (
             _planned_labels(log, span, config, spec, report) if log.plans else _flown_labels(span, track, config, spec)
         )

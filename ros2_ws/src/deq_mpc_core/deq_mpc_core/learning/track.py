@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deq_mpc_core.learning.bags import Series
-from deq_mpc_core.rotations import rpy_from_quat
+from deq_mpc_core.learning.flight_log import Series
+from deq_mpc_core.learning.local_polynomial import fit_local_polynomial
+from deq_mpc_core.models.crazyflie import nominal_params
+from deq_mpc_core.rotations import quat_from_rpy, rotate, rpy_from_quat
 
 Array = NDArray[np.float64]
-DEGREE = 2
-"""Of the local polynomial: the lowest that has no bias in the derivative at the ends of a flight, too."""
 
 
 class Motion(NamedTuple):
@@ -20,30 +20,6 @@ class Motion(NamedTuple):
 
     pos: Array
     vel: Array
-
-
-def fit_local_polynomial(t: Array, y: Array, query: Array, width: float) -> tuple[Array, Array]:
-    """Least-squares polynomial of degree 2 around each query time (Savitzky-Golay for any stamps).
-
-    Every fit takes the same number of consecutive samples, as many as fit into ``width`` [s] at the median step; they
-    are centred, at the ends shifted inwards.
-
-    Args:
-        t: stamps (n,) [s], increasing. y: samples (n, c). query: times (q,) [s].
-
-    Returns:
-        Value and time derivative at ``query``, each (q, c).
-    """
-    step = float(np.median(np.diff(t)))
-    count = min(max(round(width / step) + 1, DEGREE + 2), len(t))
-    first = np.clip(np.searchsorted(t, query - 1e-9) - count // 2, 0, len(t) - count)
-    window = first[:, None] + np.arange(count)
-    scale = 0.5 * count * step
-    powers = ((t[window] - query[:, None]) / scale)[..., None] ** np.arange(min(DEGREE, count - 1) + 1)
-    gram = np.einsum("qni,qnj->qij", powers, powers)
-    moment = np.einsum("qni,qnc->qic", powers, y[window])
-    coefficients = np.linalg.solve(gram, moment)
-    return coefficients[:, 0], coefficients[:, 1] / scale
 
 
 def lag_response(t: Array, command: Array, query: Array, tau: float) -> Array:
@@ -80,15 +56,36 @@ def hermite(p0: Array, v0: Array, p1: Array, v1: Array, s: Array | float, h: Arr
     return Motion(pos, vel)
 
 
+def thrust_of_motion(vel: Array, acc: Array, rpy: Array) -> Array:
+    """Collective thrust (n,) [N] that explains velocities, accelerations (n, 3) and attitudes (n, 3).
+
+    The model's force balance along the thrust, e = R e_3: k T = m e . (acc + g e_3) - d_z e . vel.
+    """
+    mass, k, drag_z, gravity = nominal_params()[[0, 1, 8, 9]]
+    up = np.array([0.0, 0.0, 1.0])
+    e = rotate(quat_from_rpy(rpy), up)
+    thrust = (mass * (e * (acc + gravity * up)).sum(axis=1) - drag_z * (e * vel).sum(axis=1)) / k
+    return np.maximum(thrust, 0.0)
+
+
 class Track:
     """States of one span of a flight at any time in it."""
 
-    def __init__(self, pose: Series, setpoint: Series, tau_thrust: float, window_pos: float, window_rpy: float) -> None:
-        """``pose`` (n, 7) without gaps, ``setpoint`` (m, 4); the thrust's time constant, the smoothing widths [s]."""
+    def __init__(
+        self, pose: Series, thrust: Series | None, tau_thrust: float, window_pos: float, window_rpy: float
+    ) -> None:
+        """Follow poses.
+
+        Args:
+            pose: (n, 7) without gaps.
+            thrust: commanded ones (m,) [N]; None: it is what explains the motion.
+            tau_thrust: its time constant [s].
+            window_pos, window_rpy: smoothing widths [s].
+        """
         self._t = pose.t
         self._pos = pose.values[:, :3]
         self._rpy = np.unwrap(rpy_from_quat(pose.values[:, 3:7]), axis=0)
-        self._setpoint = setpoint
+        self._thrust = thrust
         self._tau_thrust = tau_thrust
         self._window_pos = window_pos
         self._window_rpy = window_rpy
@@ -102,5 +99,9 @@ class Track:
         motion = self.motion(t)
         rpy, rpy_rate = fit_local_polynomial(self._t, self._rpy, t, self._window_rpy)
         rpy = np.pi - np.mod(np.pi - rpy, 2.0 * np.pi)
-        thrust = lag_response(self._setpoint.t, self._setpoint.values[:, 3], t, self._tau_thrust)
+        if self._thrust is None:
+            acc = fit_local_polynomial(self._t, self.motion(self._t).vel, t, self._window_pos)[1]
+            thrust = thrust_of_motion(motion.vel, acc, rpy)
+        else:
+            thrust = lag_response(self._thrust.t, self._thrust.values, t, self._tau_thrust)
         return np.concatenate([motion.pos, motion.vel, rpy, rpy_rate, thrust[:, None]], axis=1)
