@@ -12,8 +12,9 @@ from deq_mpc_controller.conversions import load_thrust_map
 from deq_mpc_controller.estimate import Estimate
 from deq_mpc_controller.flight import in_the_air
 from deq_mpc_controller.hover_thrust import Sample, ThrustFactor, observe, update
-from deq_mpc_controller.pilot import Pilot, Surroundings
+from deq_mpc_controller.pilot import Pilot
 from deq_mpc_controller.settings import controller_config
+from deq_mpc_controller.surroundings import Surroundings
 from deq_mpc_controller.vehicle_io import VehicleStatus
 from deq_mpc_core.models import crazyflie as cf
 from deq_mpc_core.policy import load_policy

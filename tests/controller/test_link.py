@@ -174,6 +174,33 @@ def test_a_vehicle_that_is_gone_is_a_fault_until_it_is_back() -> None:
     assert set(server.crazyflie.thrusts()) == {0}
 
 
+def test_a_link_lost_in_the_air_is_made_anew_only_when_the_vehicle_is_down() -> None:
+    """Before that it would begin with the zero setpoint that cuts the motors."""
+    config, flown = IMPATIENT.model_copy(update={"down_time": 1.5}), []
+
+    def note(now: float, setpoint: Setpoint) -> None:
+        if setpoint.kind is SetpointKind.FLY:
+            flown.append(now)
+
+    with WitnessServer() as server:
+        link = connected(server, config, on_sent=note)
+        port = int(server.uri.rsplit(":", 1)[1])
+        link.send(CLIMB)
+        wait_for(lambda: server.truth().thrust > 0.25)
+
+    def lost() -> bool:
+        link.send(CLIMB)
+        return link.status().lost
+
+    wait_for(lost)
+    link.send(OFF)
+    with WitnessServer(port=port) as server:
+        wait_for(lambda: len(server.crazyflie.received) > 0)
+        assert time.monotonic() - flown[-1] > config.down_time
+        wait_for(lambda: link.status().fault == "" and not link.status().lost)
+        link.close()
+
+
 def test_a_vehicle_that_is_gone_for_good_does_not_keep_the_link_open() -> None:
     with WitnessServer() as server:
         link = connected(server, IMPATIENT)

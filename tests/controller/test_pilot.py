@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from deq_mpc_controller.conversions import load_thrust_map
 from deq_mpc_controller.estimate import Gate
 from deq_mpc_controller.flight import Mode, Request, Source
 from deq_mpc_controller.flight_clock import FlightClock
-from deq_mpc_controller.pilot import Pilot, Step, Surroundings
+from deq_mpc_controller.pilot import Pilot, Step
 from deq_mpc_controller.setpoint_stream import due_setpoint
 from deq_mpc_controller.settings import controller_config, unfiltered_config
+from deq_mpc_controller.surroundings import Surroundings
 from deq_mpc_controller.vehicle_io import SetpointKind, VehicleStatus
 from deq_mpc_core.policy import load_policy
 from deq_mpc_core.policy.interface import Command, Observation, PolicyInfo
@@ -43,6 +45,18 @@ class BrokenPolicy:
         if self.count <= self.after:
             return command, state, info
         return self.command, state, PolicyInfo(self.status, info.plan)
+
+
+class RaisingPolicy(BrokenPolicy):
+    """Raises from its ``after``-th step on."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(after, Command(0.0, 0.0, 0.0, 0.3), Status.CONVERGED)
+
+    def step(self, obs: Observation, state: object) -> tuple[Command, object, PolicyInfo]:
+        if self.count >= self.after:
+            raise ZeroDivisionError("of a bug")
+        return super().step(obs, state)
 
 
 class Flight:
@@ -169,9 +183,45 @@ def test_when_no_policy_answers_it_descends_level() -> None:
     assert flight.impact < 1.5
 
 
+def test_a_policy_that_raises_ends_in_a_landing_by_the_other_one() -> None:
+    flight = Flight(RaisingPolicy(50))
+    step = flight.run(landed)
+    assert step.state.failure == "the policy raised an error"
+    assert "ZeroDivisionError: of a bug" in {step.policy_error for step in flight.steps}
+    assert flight.impact < 0.7
+
+
+def test_when_every_policy_raises_it_descends_level() -> None:
+    flight = Flight(RaisingPolicy(50), RaisingPolicy(280))
+    flight.run(landed)
+    assert Source.DESCEND in {step.source for step in flight.steps}
+    flight.settle()
+    assert flight.vehicle.truth.pos[2] < 0.06
+    assert flight.impact < 1.5
+
+
+@pytest.mark.parametrize("back_after", [0.8, 2.5, inf])
+def test_a_mute_vehicle_that_hears_is_landed_whenever_it_speaks_again(back_after: float) -> None:
+    def status(since_fly: float) -> VehicleStatus:
+        silent_for = since_fly - 0.5 if 0.5 < since_fly < 0.5 + back_after else 0.02
+        return replace(HEALTHY, age=max(silent_for, 0.02))
+
+    flight = Flight()
+    step = flight.run(landed, status=status)
+    assert step.state.failure == "no word from the vehicle"
+    assert flight.modes()[-2:] == [Mode.LAND, Mode.FAULT]
+    assert flight.impact < 0.7
+    assert flight.vehicle.truth.pos[2] < 0.06
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "mode"),
     [
+        (
+            VehicleStatus(True, 4.0, 0.02, "link lost", lost=True),
+            "the link is lost; the vehicle's firmware levels out and stops its motors",
+            Mode.FAULT,
+        ),
         (VehicleStatus(True, 4.0, 0.02, "tumbled"), "the vehicle reports a fault", Mode.FAULT),
         (VehicleStatus(True, 4.0, 0.7), "no word from the vehicle", Mode.LAND),
     ],

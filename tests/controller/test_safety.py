@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deq_mpc_controller.safety import (
+    MAX_OBSTACLES,
     NOMINAL,
     Action,
     Facts,
@@ -20,6 +21,7 @@ from deq_mpc_controller.safety import (
     goal_refusal,
     is_finite,
     limit_command,
+    obstacles_refusal,
     remember,
 )
 from deq_mpc_controller.settings import controller_config
@@ -37,8 +39,9 @@ SINGLE = [
     ({"pos": None}, Action.STOP, Reason.POSE),
     ({"link_age": CONFIG.link_land}, Action.NONE, Reason.NOMINAL),
     ({"link_age": CONFIG.link_land + 0.01}, Action.LAND, Reason.LINK),
-    ({"link_age": CONFIG.link_stop + 0.01}, Action.STOP, Reason.LINK),
-    ({"link_age": inf}, Action.STOP, Reason.LINK),
+    ({"link_age": inf}, Action.LAND, Reason.LINK),
+    ({"link_lost": True}, Action.STOP, Reason.LOST),
+    ({"link_lost": True, "vehicle_fault": True, "link_age": 1.0}, Action.STOP, Reason.LOST),
     ({"vehicle_fault": True}, Action.STOP, Reason.VEHICLE),
     ({"pos": np.array([2.1, 0.0, 1.0])}, Action.NONE, Reason.NOMINAL),
     ({"pos": np.array([2.2, 0.0, 1.0])}, Action.LAND, Reason.FENCE),
@@ -60,6 +63,7 @@ SINGLE = [
     ({"voltage": CONFIG.battery_warn - 0.01}, Action.WARN, Reason.BATTERY),
     ({"command_finite": False}, Action.WARN, Reason.COMMAND),
     ({"solver_ok": False}, Action.WARN, Reason.SOLVER),
+    ({"policy_ok": False}, Action.WARN, Reason.POLICY),
     ({"late": True}, Action.WARN, Reason.DEADLINE),
 ]
 
@@ -89,6 +93,8 @@ def test_the_gravest_verdict_wins(first: tuple, second: tuple) -> None:
         ({"command_finite": False}, CONFIG.bad_steps_descend, Reason.COMMAND, Action.DESCEND),
         ({"solver_ok": False}, CONFIG.bad_steps_land, Reason.SOLVER, Action.LAND),
         ({"solver_ok": False}, CONFIG.bad_steps_descend, Reason.SOLVER, Action.DESCEND),
+        ({"policy_ok": False}, CONFIG.bad_steps_land, Reason.POLICY, Action.LAND),
+        ({"policy_ok": False}, CONFIG.bad_steps_descend, Reason.POLICY, Action.DESCEND),
         ({"late": True}, CONFIG.late_steps_land, Reason.DEADLINE, Action.LAND),
     ],
 )
@@ -158,6 +164,20 @@ def test_is_finite(position: int, value: float) -> None:
 )
 def test_goals_nobody_flies_to(goal: list[float], refusal: str) -> None:
     assert goal_refusal(np.array(goal), CONFIG) == refusal
+
+
+@pytest.mark.parametrize(
+    ("obstacles", "refusal"),
+    [
+        (np.zeros((0, 7)), ""),
+        (np.zeros((MAX_OBSTACLES, 7)), ""),
+        (np.zeros((MAX_OBSTACLES + 1, 7)), "there are 501, at most 500 can be flown around"),
+        (np.array([[0.0, 0.0, 1.0, -0.1, 0.0, 0.0, 0.0]]), "one is not finite or has a negative radius"),
+        (np.array([[0.0, 0.0, 1.0, 0.1, 0.0, nan, 0.0]]), "one is not finite or has a negative radius"),
+    ],
+)
+def test_obstacles_nobody_flies_around(obstacles: np.ndarray, refusal: str) -> None:
+    assert obstacles_refusal(obstacles) == refusal
 
 
 def test_every_reason_has_a_check() -> None:

@@ -29,7 +29,7 @@ from deq_mpc_controller.flight_statistics import FlightStatistics
 from deq_mpc_controller.link import CrazyflieLink
 from deq_mpc_controller.manoeuvres import Manoeuvre
 from deq_mpc_controller.node_parameters import CONTROLLER_NODE, CRAZYSWARM2, check_backend
-from deq_mpc_controller.pilot import Pilot, Step, Surroundings
+from deq_mpc_controller.pilot import Pilot, Step
 from deq_mpc_controller.process import ThreadClock, resident_memory
 from deq_mpc_controller.ros_crazyswarm2 import Crazyswarm2Link
 from deq_mpc_controller.ros_messages import LATCHED, LATEST, RELIABLE, STATES
@@ -38,6 +38,7 @@ from deq_mpc_controller.ros_services import Order
 from deq_mpc_controller.safety import Action
 from deq_mpc_controller.settings import controller_config
 from deq_mpc_controller.steady_link import SteadyLink
+from deq_mpc_controller.surroundings import Surroundings
 from deq_mpc_controller.vehicle_io import OFF, SetpointKind
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.obstacle_cloud import unpack_obstacles
@@ -45,8 +46,6 @@ from deq_mpc_core.policy import Policy, load_policy
 
 PLAN_EVERY, MARKERS_EVERY, DIAGNOSTICS_EVERY = 5, 10, 20
 """Control steps between two messages: 20, 10 and 5 Hz at 100 Hz."""
-MAX_OBSTACLES = 500
-"""More in one message are a mistake, and would make every control step late."""
 _WARN_PERIOD = 2.0  # s: between two lines of the log about the same thing
 _LEVELS = {Action.NONE: 0, Action.WARN: 1, Action.LAND: 2, Action.DESCEND: 2, Action.STOP: 2}
 
@@ -112,6 +111,8 @@ class ControllerNode(Node):
         )
         self.link.send(step.setpoint)
         self._step = step
+        if step.policy_error:
+            self.get_logger().error(f"the policy raised {step.policy_error}", throttle_duration_sec=_WARN_PERIOD)
         self._requests.clear()
         self._manoeuvre = Manoeuvre()
         self._overruled += step.filtered is not None and step.filtered.intervened
@@ -169,7 +170,7 @@ class ControllerNode(Node):
         except (UserError, ValueError) as error:  # ValueError: steps beyond what an array can have
             self.get_logger().error(f"the obstacles are ignored: {error}", throttle_duration_sec=_WARN_PERIOD)
             return
-        if (wrong := _wrong_obstacles(obstacles)) != "":
+        if (wrong := safety.obstacles_refusal(obstacles)) != "":
             self.get_logger().error(f"the obstacles are ignored: {wrong}", throttle_duration_sec=_WARN_PERIOD)
             return
         stamp = self._flight_clock.from_system(ros_messages.seconds(message.header.stamp))
@@ -272,6 +273,7 @@ class ControllerNode(Node):
             "deadline_misses": self._statistics.misses,
             "scheduler_stalls": self._statistics.stalls,
             "memory_mb": "" if memory is None else f"{memory:.2f}",
+            "policy_error": step.policy_error,
             "solver_status": "" if step.info is None else step.info.status,
             "pose_age_ms": "" if step.estimate is None else f"{1e3 * step.estimate.age:.1f}",
             "disturbance": "" if step.estimate is None else " ".join(f"{d:.3f}" for d in step.estimate.disturbance),
@@ -291,15 +293,6 @@ class ControllerNode(Node):
         level, text = _LEVELS[step.verdict.action], vehicle.fault or step.verdict.reason.value
         t, name = self._flight_clock.to_system(step.t), f"{self._robot}: flight"
         self._diagnostics.publish(ros_messages.diagnostics_message(t, name, level, text, values))
-
-
-def _wrong_obstacles(obstacles: np.ndarray) -> str:
-    """What is wrong with obstacles (K, 7); "" for nothing."""
-    if len(obstacles) > MAX_OBSTACLES:
-        return f"there are {len(obstacles)}, at most {MAX_OBSTACLES} can be flown around"
-    if not np.isfinite(obstacles).all() or (obstacles[:, 3] < 0.0).any():
-        return "one is not finite or has a negative radius"
-    return ""
 
 
 def _fly(node: ControllerNode, interrupts: Interrupts) -> int:

@@ -3,6 +3,12 @@
 When something is sent is ``steady_link``'s. On the ground the zero setpoints unlock the firmware's thrust.
 ``close_link`` never happens in the air: cflib's cuts the motors. A link that is lost or mute while the setpoint is OFF
 is made anew, by the sending thread, as often as it takes; in the air that is the flight's business (``safety``).
+
+A link that cflib gives up in the air is not made anew before the vehicle is on the ground, ``down_time`` after the
+last setpoint of the flight. The firmware levels out 0.5 s after that setpoint and stops the motors 1.5 s later. To
+connect takes about as long, and every way to do so can only make that worse: an attempt that fails ends in the zero
+setpoint of ``close_link``, as a link that is back begins with the one that unlocks the thrust, and either cuts the
+motors at flight height. A link that is only mute stays open: whatever comes through then goes on with the landing.
 """
 
 from __future__ import annotations
@@ -185,6 +191,7 @@ class CrazyflieLink(SteadyLink):
             age=time.monotonic() - report.time,
             fault=self._reconnecting or self._connection.lost or supervisor_fault(report.bits),
             pos=report.pos,
+            lost=bool(self._connection.lost),
         )
 
     def _attempt(self, cancelled: Cancelled) -> str:
@@ -242,7 +249,7 @@ class CrazyflieLink(SteadyLink):
         """With the motors off, make a link that is lost or mute anew, as often as it takes."""
         assert self._connection is not None
         trouble = self._connection.trouble
-        if not trouble:
+        if not trouble or (self._connection.lost and not self._is_down()):
             return
         self._reconnecting = f"{trouble}; reconnecting"
         self._connection.close()

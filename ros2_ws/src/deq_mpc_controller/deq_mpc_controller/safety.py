@@ -32,6 +32,9 @@ from deq_mpc_core.policy.interface import Command
 
 Array = NDArray[np.float64]
 
+MAX_OBSTACLES = 500
+"""More in one message are a mistake, and would make every control step late."""
+
 
 class SafetyConfig(Config):
     """``safety`` in ``config/controller.yaml``."""
@@ -43,7 +46,6 @@ class SafetyConfig(Config):
     rejects_warn: Number
     rejects_land: Number
     link_land: Second
-    link_stop: Second
     fence_low: Metres3
     fence_high: Metres3
     fence_stop: Metre
@@ -90,6 +92,7 @@ class Reason(Enum):
     ATTITUDE = "no attitude from the mocap"
     REJECTS = "mocap poses are refused"
     LINK = "no word from the vehicle"
+    LOST = "the link is lost; the vehicle's firmware levels out and stops its motors"
     VEHICLE = "the vehicle reports a fault"
     FENCE = "outside the geofence"
     TILT = "tilted too far"
@@ -102,6 +105,7 @@ class Reason(Enum):
     FILTER = "the command filter overrules the policy"
     BATTERY = "battery low"
     COMMAND = "the policy's command is not finite"
+    POLICY = "the policy raised an error"
     SOLVER = "the solver failed"
     DEADLINE = "control steps too late"
 
@@ -131,8 +135,9 @@ class Facts:
         margin: of the command filter, see ``command_filter.Filtered`` [m]; overruled: whether it changed the command.
         link_age: since the vehicle's last report [s].
         voltage: of its battery, loaded [V].
+        link_lost: whether nothing that is sent arrives any more.
         vehicle_fault: whether it reports that it cannot fly.
-        command_finite, solver_ok: of the last policy step.
+        command_finite, solver_ok, policy_ok: of the last policy step; the last: it raised no error.
         late: whether the last control step missed its deadline.
     """
 
@@ -150,9 +155,11 @@ class Facts:
     overruled: bool = False
     link_age: float = inf
     voltage: float = 0.0
+    link_lost: bool = False
     vehicle_fault: bool = False
     command_finite: bool = True
     solver_ok: bool = True
+    policy_ok: bool = True
     late: bool = False
 
 
@@ -168,6 +175,7 @@ class Memory:
     battery_low_since: float | None = None
     not_finite: int = 0
     solver_failures: int = 0
+    policy_errors: int = 0
     late: int = 0
 
 
@@ -185,6 +193,7 @@ def remember(memory: Memory, facts: Facts, config: SafetyConfig) -> Memory:
         battery_low_since=_since(memory.battery_low_since, facts.t, battery_low),
         not_finite=0 if facts.command_finite else memory.not_finite + 1,
         solver_failures=0 if facts.solver_ok else memory.solver_failures + 1,
+        policy_errors=0 if facts.policy_ok else memory.policy_errors + 1,
         late=memory.late + 1 if facts.late else 0,
     )
 
@@ -201,6 +210,7 @@ def check(facts: Facts, memory: Memory, config: SafetyConfig) -> Verdict:
         *_check_lasting(facts.t, memory, config),
         _check_bad_steps(memory.not_finite, Reason.COMMAND, config),
         _check_bad_steps(memory.solver_failures, Reason.SOLVER, config),
+        _check_bad_steps(memory.policy_errors, Reason.POLICY, config),
         _check_battery(facts, config),
         _check_deadline(memory, config),
         _check_filter(facts),
@@ -231,6 +241,15 @@ def goal_refusal(goal: Array, config: SafetyConfig) -> str:
     return "the goal is outside the fence" if beyond_fence(goal, config) > 0.0 else ""
 
 
+def obstacles_refusal(obstacles: Array) -> str:
+    """Why nobody flies around obstacles (K, 7); "" if they will do."""
+    if len(obstacles) > MAX_OBSTACLES:
+        return f"there are {len(obstacles)}, at most {MAX_OBSTACLES} can be flown around"
+    if not np.isfinite(obstacles).all() or (obstacles[:, 3] < 0.0).any():
+        return "one is not finite or has a negative radius"
+    return ""
+
+
 def beyond_fence(pos: Array, config: SafetyConfig) -> float:
     """Distance by which a position is outside the fence along its worst axis [m]; negative inside; NaN is outside."""
     beyond = float(np.max(np.maximum(pos - np.array(config.fence_high), np.array(config.fence_low) - pos)))
@@ -250,6 +269,9 @@ def _tilt(facts: Facts) -> float:
 
 
 def _check_vehicle(facts: Facts) -> Verdict:
+    """What cannot be flown any more. A link that is lost is no landing: nothing that would be sent arrives."""
+    if facts.link_lost:
+        return Verdict(Action.STOP, Reason.LOST)
     return Verdict(Action.STOP, Reason.VEHICLE) if facts.vehicle_fault else NOMINAL
 
 
@@ -272,8 +294,7 @@ def _check_attitude(facts: Facts, config: SafetyConfig) -> Verdict:
 
 
 def _check_link(facts: Facts, config: SafetyConfig) -> Verdict:
-    if facts.link_age > config.link_stop:
-        return Verdict(Action.STOP, Reason.LINK)
+    """A vehicle that is mute may hear: it lands if it does, and if not nobody can do better than its firmware."""
     return Verdict(Action.LAND, Reason.LINK) if facts.link_age > config.link_land else NOMINAL
 
 

@@ -63,6 +63,7 @@ class VehicleStatus:
         voltage: of the battery, under the present load [V].
         age: time since the last report [s].
         fault: why it cannot fly (tumbled, locked, link lost), or "".
+        lost: the link has been given up: nothing that is sent arrives.
         pos: (3,) where its own estimator believes it to be [m]; None if that is not reported.
     """
 
@@ -71,6 +72,7 @@ class VehicleStatus:
     age: float = inf
     fault: str = ""
     pos: NDArray[np.float64] | None = None
+    lost: bool = False
 
 
 OFF = Setpoint(SetpointKind.OFF)

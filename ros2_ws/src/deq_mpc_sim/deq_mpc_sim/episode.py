@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from deq_mpc_controller.conversions import load_thrust_map
 from deq_mpc_controller.flight import Source, in_the_air
-from deq_mpc_controller.pilot import Pilot, Step, Surroundings
+from deq_mpc_controller.pilot import Pilot, Step
 from deq_mpc_controller.settings import ControllerConfig, controller_config
+from deq_mpc_controller.surroundings import Surroundings
 from deq_mpc_controller.vehicle_io import VehicleStatus
 from deq_mpc_core.models.crazyflie import NX, hover_thrust
 from deq_mpc_core.policy.interface import Command, Policy
