@@ -133,7 +133,7 @@ def test_a_heavier_vehicle_gets_more_thrust_for_the_same_motion() -> None:
     ],
 )
 def test_a_mass_that_nobody_can_fly_with_is_a_user_error(platform: str, mass: float) -> None:
-    with pytest.raises(UserError, match="give its mass in kg, 0.025 to 0.0"):
+    with pytest.raises(UserError, match=r"give its mass in kg, 0\.025 to 0\.0"):
         cv.load_thrust_map(platform, "2026.04", mass)
 
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from deq_mpc_controller.flight import Mode
 from deq_mpc_controller.settings import unfiltered_config
 from deq_mpc_core.models.crazyflie import DISTURBANCE, hover_thrust
 from deq_mpc_core.policy.interface import Command, Observation, PolicyInfo
 from deq_mpc_core.policy.straight_line import StraightLinePolicy
 from deq_mpc_core.solver.solution import Status
-from deq_mpc_sim.episode import CONTROL_PERIOD, SETTLING, fly_episode
+from deq_mpc_sim.episode import CONTROL_PERIOD, SETTLING, Conditions, fly_episode
 from deq_mpc_sim.exploration import ExplorationNoise, NoisyPolicy
 from deq_mpc_sim.referee import Ending
 from deq_mpc_sim.scenes import make_scene, positions
@@ -188,6 +189,33 @@ def test_noise_has_the_given_strength_and_correlation():
     assert policy.step(replace(observation, t=3.0), None)[0] == Command(*commands[60])
 
 
+@pytest.mark.parametrize("vehicle", ["default", "cf2x_L250", "cf2x_P250", "cf2x_T350", "cf21B_500"])
+def test_every_vehicle_crosses_a_clear_scene_in_the_lab(straight, vehicle):
+    """Among them one of 43 g, which needs more thrust in hover than the policy ever commands of the nominal vehicle."""
+    scene = make_scene("clutter", "static", 0.05, 3, 0)
+    episode = fly_episode(straight, scene, (3, 0), conditions=Conditions("lab", vehicle))
+    assert (episode.ending, episode.failure, episode.mode) == (Ending.GOAL, "", Mode.FLY)
+    assert episode.duration < 7.0
+    if vehicle == "cf21B_500":
+        assert np.median(episode.path[:, 12]) > 0.38
+
+
+def test_other_conditions_are_another_flight_of_the_same_scene(straight):
+    scene = make_scene("clutter", "static", 0.05, 3, 0)
+    plain, lab = (fly_episode(straight, scene, (3, 0), conditions=Conditions(name)) for name in ("default", "lab"))
+    same = fly_episode(straight, scene, (3, 0))
+    assert np.array_equal(plain.path, same.path)
+    late = [np.abs(e.estimates - e.path)[:, :3].std() for e in (plain, lab)]
+    assert late[1] > 1.3 * late[0]
+
+
+def test_poses_of_the_lab_are_twice_as_late(straight):
+    recorder = Recorder()
+    scene = make_scene("clutter", "static", 0.05, 3, 0)
+    fly_episode(straight, scene, (3, 0), recorder, conditions=Conditions("lab"))
+    assert recorder.poses[0][0] == pytest.approx(recorder.truths[0][0] - 0.02)
+
+
 def test_a_policy_without_answer_is_landed_by_the_controller():
     class Broken(Constant):
         def step(self, obs, state):
@@ -196,6 +224,7 @@ def test_a_policy_without_answer_is_landed_by_the_controller():
 
     episode = fly_episode(Broken(LEVEL), make_scene("clutter", "static", 0.01, 3, 4), (3, 4))
     assert episode.failure == "the solver failed"
+    assert episode.mode is Mode.FAULT
     assert not episode.success
     assert len(episode.policy_ms) < 10
     assert episode.path[-1, 2] < 0.1

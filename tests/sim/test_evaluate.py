@@ -6,18 +6,29 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from deq_mpc_controller.flight import Mode
 from deq_mpc_core.cli import main
 from deq_mpc_sim.commands.evaluate import summarise
 from deq_mpc_sim.episode import Episode
 from deq_mpc_sim.referee import Ending
 
-ARGUMENTS = {"policy", "task", "scene", "radius", "obstacles", "speed", "episodes", "seed"}
+ARGUMENTS = {"policy", "task", "scene", "radius", "obstacles", "speed", "vehicle", "disturbances", "episodes", "seed"}
 RATES = {"success", "collision", "timeout", "out_of_arena"}
-STATISTICS = {"success_ci95", "min_clearance_m", "time_to_goal_s", "policy_ms", "wall_s"}
+STATISTICS = {
+    "left_fence",
+    "stopped",
+    "failures",
+    "success_ci95",
+    "min_clearance_m",
+    "time_to_goal_s",
+    "policy_ms",
+    "wall_s",
+}
 
 
 def run(capsys, *arguments):
@@ -81,6 +92,21 @@ def test_summary_counts_each_ending_and_pools_policy_times():
     assert summary["policy_ms"]["p50"] == 1.0
 
 
+def test_summary_counts_why_the_controller_gave_up_who_stopped_and_who_left_the_fence():
+    outside = np.zeros((3, 13))
+    outside[1, 0] = 2.16
+    results = [
+        replace(episode(Ending.GOAL), path=outside),
+        replace(episode(Ending.TIMEOUT), failure="no mocap pose", mode=Mode.FAULT),
+        replace(episode(Ending.TIMEOUT), failure="no mocap pose", mode=Mode.LAND),
+        replace(episode(Ending.COLLISION), failure="tumbled", mode=Mode.ESTOP),
+        episode(Ending.GOAL),
+    ]
+    summary = summarise(results)
+    assert summary["failures"] == {"no mocap pose": 2, "tumbled": 1}
+    assert (summary["stopped"], summary["left_fence"]) == (0.4, 0.2)
+
+
 def test_nobody_at_the_goal_is_no_time_to_goal():
     assert summarise([episode(Ending.TIMEOUT)])["time_to_goal_s"] is None
 
@@ -98,6 +124,8 @@ def test_nobody_at_the_goal_is_no_time_to_goal():
         (["--speed", "-1"], "speed -1.0 m/s is out of range"),
         (["--episodes", "0"], "0 episodes are out of range"),
         (["--episodes", "many"], "--episodes"),
+        (["--vehicle", "cf99"], "unknown vehicle 'cf99'; choose one of default, cf21B_500"),
+        (["--disturbances", "storm"], "unknown disturbances 'storm'; choose one of default, lab"),
         (["--seed", "-1"], "seed -1 is out of range"),
         (["--workers", "0"], "0 workers cannot work"),
         (["--policy", "no/such/checkpoint"], "no/such/checkpoint"),

@@ -60,10 +60,21 @@ def test_a_planned_outage_delivers_nothing_and_ends():
     assert stamps.max() > 1.4
 
 
-def test_random_dropouts_lose_their_share():
-    lossy = CONFIG.model_copy(update={"dropout_rate": 1.0, "dropout_duration": 0.25})
-    received = len(watch(Mocap(lossy, np.random.default_rng(2)), 400.0))
-    assert received / 40_000 == pytest.approx(1.0 / 1.25, abs=0.03)  # mean time between dropouts 1 s, length 0.25 s
+def test_random_dropouts_lose_their_share_and_end_in_time():
+    lossy = CONFIG.model_copy(update={"dropout_rate": 1.0, "dropout_max": 0.5})
+    poses = [pose for _, pose in watch(Mocap(lossy, np.random.default_rng(2)), 400.0)]
+    assert len(poses) / 40_000 == pytest.approx(1.0 / 1.25, abs=0.03)  # 1 s between two, 0.25 s on average
+    pauses = np.diff([pose.stamp for pose in poses]) - 1.0 / lossy.rate
+    lengths = pauses[pauses > 0.02]
+    assert 0.45 < lengths.max() < 0.51
+    assert np.median(lengths) == pytest.approx(0.25, abs=0.04)  # an exponential's would be 0.17
+
+
+def test_the_lab_is_without_poses_for_one_percent_of_the_time():
+    lab = world_config("lab").mocap
+    poses = [pose for _, pose in watch(Mocap(lab, np.random.default_rng(4)), 2000.0)]
+    assert len(poses) / 200_000 == pytest.approx(0.99, abs=0.002)
+    assert np.diff([pose.stamp for pose in poses]).max() < 0.161
 
 
 def test_the_same_seed_gives_the_same_measurements():

@@ -67,7 +67,7 @@ def suite(options: BenchOptions) -> Iterator[Row]:
 def fly(kind: str, index: int, seconds: float, config: ControllerConfig) -> Outcome:
     """The adversary through the ``index``-th scene, until the time is up, something is hit or the controller lands."""
     scene = SCENE.scene(SEED, index)
-    streams = [np.random.default_rng(s) for s in np.random.SeedSequence([SEED, index]).spawn(3)]
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence([SEED, index]).spawn(4)]
     world = World(scene, streams)
     pilot = pilot_in_hover(Adversary(kind, index), world, scene, config)
     low, high = np.array(config.safety.fence_low), np.array(config.safety.fence_high)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -21,7 +21,7 @@ from deq_mpc_controller.settings import controller_config, unfiltered_config
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.policy.interface import Policy
 from deq_mpc_sim.bag_writer import FlightBagWriter
-from deq_mpc_sim.episode import Episode, fly_episode
+from deq_mpc_sim.episode import Conditions, Episode, fly_episode
 from deq_mpc_sim.exploration import ExplorationNoise
 from deq_mpc_sim.scenes import DEFAULT_SPEED, Scene, make_scene
 
@@ -71,6 +71,7 @@ class Flight:
         bag: where to record it, None for nowhere.
         noise: on the commands.
         filtered: whether the controller's last-resort filter may change commands; not where the policy is learnt from.
+        conditions: vehicle and disturbances.
     """
 
     policy: str
@@ -80,6 +81,7 @@ class Flight:
     bag: Path | None = None
     noise: ExplorationNoise | None = None
     filtered: bool = True
+    conditions: Conditions = field(default_factory=Conditions)
 
 
 @cache
@@ -96,9 +98,9 @@ def fly(flight: Flight) -> Episode:
     scene, seed = flight.scene.scene(flight.seed, flight.index), (flight.seed, flight.index)
     config = controller_config() if flight.filtered else unfiltered_config()
     if flight.bag is None:
-        return fly_episode(policy, scene, seed, noise=flight.noise, config=config)
+        return fly_episode(policy, scene, seed, None, flight.noise, config, flight.conditions)
     with FlightBagWriter(flight.bag) as writer:
-        return fly_episode(policy, scene, seed, writer, flight.noise, config)
+        return fly_episode(policy, scene, seed, writer, flight.noise, config, flight.conditions)
 
 
 def fly_all(

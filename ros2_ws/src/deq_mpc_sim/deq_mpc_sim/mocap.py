@@ -1,8 +1,8 @@
 """Motion capture as it reaches the controller: frames at a fixed rate, noisy, late, and sometimes missing.
 
 A frame is exposed at k / rate and arrives ``delay`` later. Noise is white: normal per axis on the position, a small
-normal rotation vector on the attitude. Dropouts begin at random (``dropout_rate``) and last an exponential time;
-outages can also be planned. Frames exposed in either are never delivered.
+normal rotation vector on the attitude. Dropouts begin at random (``dropout_rate``) and last up to
+``dropout_max``, uniformly; outages can also be planned. Frames exposed in either are never delivered.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Mocap:
         if self._config.dropout_rate <= 0.0:
             return np.inf, np.inf
         begin = t + self._rng.exponential(1.0 / self._config.dropout_rate)
-        return begin, begin + self._rng.exponential(self._config.dropout_duration)
+        return begin, begin + self._rng.uniform(0.0, self._config.dropout_max)
 
     def _is_lost(self, t: float) -> bool:
         while t >= self._dropout[1]:

@@ -43,7 +43,7 @@ WORLD_NODE = (
     Parameter("rotation_noise", _MOCAP.rotation_noise, "standard deviation [rad]", low=0.0, high=1.0),
     Parameter("delay", _MOCAP.delay, "from exposure to topic [s]", low=0.0, high=1.0),
     Parameter("dropout_rate", _MOCAP.dropout_rate, "random dropouts begin this often [1/s]", low=0.0, high=100.0),
-    Parameter("dropout_duration", _MOCAP.dropout_duration, "their mean length [s]", low=0.0, high=100.0),
+    Parameter("dropout_max", _MOCAP.dropout_max, "the longest of them [s]", low=0.0, high=100.0),
     Parameter("outage_after", 1.0, "a planned outage begins so long after the flight state FLY [s]", low=0.0),
     Parameter("outage_duration", 0.0, "and lasts so long [s]; 0: none", low=0.0),
 )

@@ -9,6 +9,7 @@ import numpy as np
 
 from deq_mpc_controller.units import Hertz, Metre, Newton, Number, Radian, Second, Volt
 from deq_mpc_core.config import Config, in_unit, load_config
+from deq_mpc_core.errors import UserError
 from deq_mpc_sim.firmware import FirmwareGains
 from deq_mpc_sim.plant import MOTOR_COUNT, Array, PlantParameters
 
@@ -136,7 +137,13 @@ class MocapConfig(Config):
     rotation_noise: Radian
     delay: Second
     dropout_rate: PerSecond
-    dropout_duration: Second
+    dropout_max: Second
+
+
+class RadioConfig(Config):
+    """The radio of flights in lockstep."""
+
+    packet_loss: Number
 
 
 class ObstacleConfig(Config):
@@ -146,11 +153,18 @@ class ObstacleConfig(Config):
 
 
 class WorldConfig(Config):
-    """``config/world.yaml``."""
+    """One set of disturbances of ``config/world.yaml``."""
 
     disturbances: DisturbanceConfig
     mocap: MocapConfig
+    radio: RadioConfig
     obstacles: ObstacleConfig
+
+
+class _WorldSets(Config):
+    """``config/world.yaml``."""
+
+    sets: dict[str, WorldConfig]
 
 
 @cache
@@ -160,9 +174,16 @@ def plant_config() -> PlantConfig:
 
 
 @cache
-def world_config() -> WorldConfig:
-    """The shipped ``config/world.yaml``."""
-    return load_config("world", WorldConfig)
+def world_config(name: str = "default") -> WorldConfig:
+    """A set of the shipped ``config/world.yaml``.
+
+    Raises:
+        UserError: naming the known ones.
+    """
+    sets = load_config("world", _WorldSets).sets
+    if name not in sets:
+        raise UserError(f"unknown disturbances {name!r}; choose one of {', '.join(sorted(sets))}")
+    return sets[name]
 
 
 def perturb(nominal: PlantParameters, bounds: DisturbanceConfig, rng: np.random.Generator) -> PlantParameters:
@@ -188,6 +209,6 @@ HEADING = 0.1
 """Largest heading of a vehicle put down by hand [rad]."""
 
 
-def draw_vehicle(rng: np.random.Generator) -> PlantParameters:
-    """A vehicle of the shipped plant with the shipped disturbances."""
-    return perturb(plant_config().parameters(), world_config().disturbances, rng)
+def draw_vehicle(rng: np.random.Generator, bounds: DisturbanceConfig | None = None) -> PlantParameters:
+    """A vehicle of the shipped plant; ``bounds``: default the shipped default ones."""
+    return perturb(plant_config().parameters(), bounds or world_config().disturbances, rng)

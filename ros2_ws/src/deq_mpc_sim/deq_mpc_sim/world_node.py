@@ -64,7 +64,7 @@ class WorldNode(Node):
         self.server = UdpServer(FaultyCrazyflie(crazyflie, faults, value["seed"]) if faults else crazyflie, port, host)
         self.period = 1.0 / value["mocap_rate"]
         self._offset = value["delay"] % self.period
-        noise = ("position_noise", "rotation_noise", "delay", "dropout_rate", "dropout_duration")
+        noise = ("position_noise", "rotation_noise", "delay", "dropout_rate", "dropout_max")
         changes = {"rate": value["mocap_rate"], **{key: value[key] for key in noise}}
         self._mocap = Mocap(world_config().mocap.model_copy(update=changes), mocap_rng)
         self._outage = Outage(value["outage_after"], value["outage_duration"])

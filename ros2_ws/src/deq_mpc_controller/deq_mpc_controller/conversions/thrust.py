@@ -1,8 +1,8 @@
 """Collective thrust against the setpoint's integer, of each platform and generation of the firmware.
 
 Policy, estimate and safety know one vehicle, that of the nominal model, m0 = 0.0318 kg. One of mass m moves alike when
-all its forces are m / m0 times as large, so this is where its mass ends: in front of the map thrust is in newtons of the
-nominal vehicle, f = F m0 / m; behind it are the F newtons that the motors give.
+all its forces are m / m0 times as large, so this is where its mass ends: in front of the map thrust is in newtons of
+the nominal vehicle, f = F m0 / m; behind it are the F newtons that the motors give.
 """
 
 from __future__ import annotations

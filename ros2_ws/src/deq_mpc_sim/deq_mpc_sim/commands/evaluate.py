@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from deq_mpc_sim.campaign import Flight
-    from deq_mpc_sim.episode import Episode
+    from deq_mpc_sim.episode import Conditions, Episode
 
 TASKS = ("crazyflie",)
 
@@ -27,6 +28,10 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     radius: Annotated[float, typer.Option(help="Of the spheres of a clutter [m].")] = 0.15,
     obstacles: Annotated[str, typer.Option(help="static, moving or adversarial.")] = "static",
     speed: Annotated[float, typer.Option(help="Of the fastest moving sphere [m/s].")] = 0.5,
+    vehicle: Annotated[
+        str, typer.Option(help="default, or one identified on hardware: cf2x_L250, cf2x_P250, cf2x_T350, cf21B_500.")
+    ] = "default",
+    disturbances: Annotated[str, typer.Option(help="default, or lab: noise, delay, drop-outs, losses.")] = "default",
     episodes: Annotated[int, typer.Option(help="Number of scenes.")] = 100,
     seed: Annotated[int, typer.Option(help="Of scenes and disturbances.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
@@ -40,13 +45,15 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     """
     from deq_mpc_sim.campaign import Flight, SceneArguments, cached_policy, fly_all
     from deq_mpc_sim.commands.progress import success_progress
+    from deq_mpc_sim.episode import Conditions
 
-    arguments = SceneArguments(scene, obstacles, radius, speed)
+    arguments, conditions = SceneArguments(scene, obstacles, radius, speed), Conditions(disturbances, vehicle)
     _check(task, episodes, seed)
+    _check_conditions(conditions)
     arguments.scene(seed, 0)
     cached_policy(policy)
     flights = [
-        Flight(policy, arguments, seed, index, record and record / arguments.name(seed, index))
+        Flight(policy, arguments, seed, index, record and record / arguments.name(seed, index), conditions=conditions)
         for index in range(episodes)
     ]
     _check_outputs(save, flights)
@@ -60,6 +67,8 @@ def evaluate(  # noqa: PLR0913 - the options of the command
         "radius": radius,
         "obstacles": obstacles,
         "speed": speed,
+        "vehicle": vehicle,
+        "disturbances": disturbances,
         "episodes": episodes,
         "seed": seed,
         **summarise(results),
@@ -81,6 +90,17 @@ def _check(task: str, episodes: int, seed: int) -> None:
         raise UserError(f"seed {seed} is out of range; choose 0 to {SEED_LIMIT - 1}")
 
 
+def _check_conditions(conditions: Conditions) -> None:
+    """Refuse what is not known before a progress bar appears."""
+    import numpy as np
+
+    from deq_mpc_sim.episode import make_vehicle
+    from deq_mpc_sim.parameters import world_config
+
+    bounds = world_config(conditions.disturbances).disturbances
+    make_vehicle(conditions.vehicle, bounds, np.random.default_rng(0))
+
+
 def _check_outputs(save: Path | None, flights: Sequence[Flight]) -> None:
     """Refuse outputs that cannot be written before an hour of flying, not after it."""
     from deq_mpc_core.outputs import check_folder
@@ -95,9 +115,15 @@ def _check_outputs(save: Path | None, flights: Sequence[Flight]) -> None:
 
 
 def summarise(results: Sequence[Episode]) -> dict[str, Any]:
-    """Statistics of at least one flight, as plain numbers: rates, clearance [m], policy time [ms], time to goal [s]."""
+    """Statistics of at least one flight, as plain numbers: rates, clearance [m], policy time [ms], time to goal [s].
+
+    ``left_fence`` is the rate of flights in which the vehicle was outside the safety fence at any time; ``failures``
+    counts those that the controller gave up, landing or motors off, by its reason, whatever became of them; ``stopped``
+    is the rate of those in which it stopped the motors.
+    """
     import numpy as np
 
+    from deq_mpc_controller.flight import FINAL
     from deq_mpc_sim.referee import Ending
     from deq_mpc_sim.statistics import wilson_interval
 
@@ -112,10 +138,21 @@ def summarise(results: Sequence[Episode]) -> dict[str, Any]:
         "collision": rates[Ending.COLLISION],
         "timeout": rates[Ending.TIMEOUT],
         "out_of_arena": rates[Ending.OUTSIDE],
+        "left_fence": sum(_left_fence(episode) for episode in results) / count,
+        "stopped": sum(episode.mode in FINAL for episode in results) / count,
+        "failures": dict(Counter(episode.failure for episode in results if episode.failure).most_common()),
         "min_clearance_m": dict(zip(("p1", "p50"), clearance.tolist(), strict=True)),
         "time_to_goal_s": float(np.mean(times)) if times else None,
         "policy_ms": dict(zip(("p50", "p99"), policy_ms.tolist(), strict=True)),
     }
+
+
+def _left_fence(episode: Episode) -> bool:
+    """Whether the vehicle truly was outside the safety fence."""
+    from deq_mpc_controller.settings import controller_config
+
+    safety, pos = controller_config().safety, episode.path[:, :3]
+    return bool((pos < safety.fence_low).any() or (pos > safety.fence_high).any())
 
 
 def _save_failures(path: Path, flights: Sequence[Flight], results: Sequence[Episode]) -> None:
@@ -128,7 +165,10 @@ def _save_failures(path: Path, flights: Sequence[Flight], results: Sequence[Epis
             "radius": flight.scene.radius,
             "obstacles": flight.scene.motion,
             "speed": flight.scene.speed,
+            "vehicle": flight.conditions.vehicle,
+            "disturbances": flight.conditions.disturbances,
             "ending": episode.ending.name.lower(),
+            "failure": episode.failure,
             "time_s": episode.duration,
             "min_clearance_m": episode.min_clearance,
             "path": episode.path[::10, :3].round(4).tolist(),
@@ -147,10 +187,14 @@ def _table(report: dict[str, Any]) -> str:
     clearance, policy_ms, time_to_goal = report["min_clearance_m"], report["policy_ms"], report["time_to_goal_s"]
     rows = {
         "scenes": f"{report['episodes']} x {report['scene']}, {report['obstacles']} obstacles, seed {report['seed']}",
+        "vehicle": f"{report['vehicle']}, disturbances {report['disturbances']}",
         "success": f"{report['success']:.1%}  (95 % confidence {low:.1%} to {high:.1%})",
         "collision": f"{report['collision']:.1%}",
         "time-out": f"{report['timeout']:.1%}",
         "out of arena": f"{report['out_of_arena']:.1%}",
+        "out of fence": f"{report['left_fence']:.1%}",
+        "motors stopped": f"{report['stopped']:.1%}",
+        "given up": "; ".join(f"{count} x {reason}" for reason, count in report["failures"].items()) or "none",
         "min clearance": f"p1 {clearance['p1']:.3f} m, p50 {clearance['p50']:.3f} m",
         "time to goal": "never" if time_to_goal is None else f"{time_to_goal:.2f} s on average",
         "policy step": f"p50 {policy_ms['p50']:.2f} ms, p99 {policy_ms['p99']:.2f} ms",
