@@ -170,6 +170,26 @@ def test_compiled_gradients_equal_torchs(horizon: int) -> None:
         assert error < 1e-5, (name, float(error))
 
 
+def test_the_last_application_is_kept_for_its_gradient() -> None:
+    """As the reference repeats it; and bit for bit as an application of the compiled block at the same argument."""
+    case, gradients, values = problem(), [], []
+    weight = torch.randn(case.start.shape, generator=torch.Generator().manual_seed(2))
+    for engine in ("torch", "compiled", "compiled"):
+        solver, injection = core(engine, gradient="last"), case.injection.clone().requires_grad_()
+        out, solution = solver(injection, case.start)
+        assert torch.equal(out, solution.z) or engine == "torch"
+        if len(gradients) == 2:
+            out = solver.engine.apply(solver.block, solution.argument, injection)
+        (out * weight).sum().backward()
+        values.append(out.detach())
+        gradients.append({name: p.grad for name, p in [("injection", injection), *solver.named_parameters()]})
+    torch.testing.assert_close(values[1], values[0], atol=1e-4, rtol=0.0)
+    assert torch.equal(values[1], values[2])
+    for name, reference in gradients[0].items():
+        assert (gradients[1][name] - reference).norm() / reference.norm() < 1e-3, name
+        assert torch.equal(gradients[1][name], gradients[2][name])
+
+
 def test_a_gradient_with_respect_to_z_that_nobody_wants_is_not_computed() -> None:
     case, solver = problem(), core("compiled")
     injection = case.injection.clone().requires_grad_()

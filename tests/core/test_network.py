@@ -236,7 +236,7 @@ def test_implicit_gradient_raises_when_its_solve_does_not_converge() -> None:
         z.sum().backward()
 
 
-@pytest.mark.parametrize("gradient", ["phantom", "implicit"])
+@pytest.mark.parametrize("gradient", ["phantom", "implicit", "last"])
 def test_every_parameter_learns(gradient: str) -> None:
     exact = {"gradient": gradient, "max_steps": 200, "tolerance": 1e-9}
     network = lively_network("deq", fixed_point=exact)

@@ -133,6 +133,10 @@ class _WatchedBlock:
     def apply(self, block: nn.Module, z: Tensor, injection: Tensor) -> Tensor:
         return self._engine.apply(block, z, injection)
 
+    def solve_last(self, block: nn.Module, injection: Tensor, start: Tensor) -> tuple[Tensor, FixedPoint]:
+        with self._watch.stage("fixed point"):
+            return self._engine.solve_last(block, injection, start)
+
 
 class _WatchedTask(RegulationTask):
     """A task whose network is timed, its fixed point included."""

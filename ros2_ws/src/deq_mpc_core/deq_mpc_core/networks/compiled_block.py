@@ -7,7 +7,7 @@ the Anderson steps that it needs itself. ``cores.TorchBlock`` is the reference, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,17 +51,37 @@ class CompiledBlock:
 
     def solve(self, block: nn.Module, injection: Tensor, start: Tensor) -> FixedPoint:
         """See `BlockEngine.solve`."""
+        return self._solve(block, injection, start, keep=False)[0]
+
+    def solve_last(self, block: nn.Module, injection: Tensor, start: Tensor) -> tuple[Tensor, FixedPoint]:
+        """See `BlockEngine.solve_last`."""
+        solution, tape = self._solve(block, injection.detach(), start, keep=True)
+        done = _Applied(solution.z.clone(), tape)
+        out: Tensor = _Application.apply(self, done, solution.argument, injection, *_parameters(block))
+        return out, solution
+
+    def _solve(self, block: nn.Module, injection: Tensor, start: Tensor, keep: bool) -> tuple[FixedPoint, list[Tensor]]:
+        """With the tape of the applications that gave z, of no samples unless it is to be kept."""
         _check(start)
-        found = FixedPoint(torch.empty_like(start), start.new_empty(len(start)), torch.empty(len(start)).long())
-        batch = EquilibriumBatch(*(a.contiguous().numpy() for a in (injection, start, *found)))
+        tape = [torch.empty_like(start if keep else start[:0]) for _ in Tape._fields]
+        steps = torch.empty(len(start), dtype=torch.int64)
+        found = FixedPoint(torch.empty_like(start), start.new_empty(len(start)), steps, torch.empty_like(start))
+        arrays: list[Any] = [a.contiguous().numpy() for a in (injection, start, *found)]
+        batch = EquilibriumBatch._make([*arrays, Tape(*(a.numpy() for a in tape))])
         weights, _ = self.weights(_parameters(block))
         over_batch(available_threads(), len(start), solve_equilibria, weights, self.groups, self._mixing, batch)
-        return found
+        return found, tape
 
     def apply(self, block: nn.Module, z: Tensor, injection: Tensor) -> Tensor:
         """See `BlockEngine.apply`."""
         _check(z)
-        out: Tensor = _Application.apply(self, z, injection, *_parameters(block))
+        z, parameters = z.contiguous(), _parameters(block)
+        value, tape = torch.empty_like(z), [torch.empty_like(z) for _ in Tape._fields]
+        weights, _ = self.weights(parameters)
+        inputs = z.detach().numpy(), injection.detach().contiguous().numpy()
+        outputs = Tape(*(a.numpy() for a in tape)), value.numpy()
+        over_batch(available_threads(), len(z), apply_blocks, weights, self.groups, *inputs, *outputs)
+        out: Tensor = _Application.apply(self, _Applied(value, tape), z, injection, *parameters)
         return out
 
     def weights(self, parameters: Sequence[Tensor]) -> tuple[EquilibriumWeights, TransposedWeights]:
@@ -89,19 +109,23 @@ def _check(z: Tensor) -> None:
         )
 
 
+class _Applied(NamedTuple):
+    """d(z, I) (B, T, H), computed, and its tape."""
+
+    value: Tensor
+    tape: list[Tensor]
+
+
 class _Application(torch.autograd.Function):
-    """d(z, I) and its gradient; the large matrix products over the whole batch are torch's."""
+    """d(z, I), computed before, with its gradient; the large matrix products over the whole batch are torch's."""
 
     @staticmethod
-    def forward(ctx: Any, engine: CompiledBlock, z: Tensor, injection: Tensor, *parameters: Tensor) -> Tensor:
-        z, injection, out = z.contiguous(), injection.contiguous(), torch.empty_like(z)
-        tape = [torch.empty_like(z) for _ in Tape._fields]
-        weights, _ = engine.weights(parameters)
-        arrays = (z.detach().numpy(), injection.detach().numpy(), Tape(*(a.numpy() for a in tape)), out.numpy())
-        over_batch(available_threads(), len(z), apply_blocks, weights, engine.groups, *arrays)
+    def forward(
+        ctx: Any, engine: CompiledBlock, done: _Applied, z: Tensor, injection: Tensor, *parameters: Tensor
+    ) -> Tensor:
         ctx.engine = engine
-        ctx.save_for_backward(z, *tape, *parameters)
-        return out
+        ctx.save_for_backward(z, *done.tape, *parameters)
+        return done.value
 
     @staticmethod
     @once_differentiable
@@ -109,7 +133,7 @@ class _Application(torch.autograd.Function):
         saved: tuple[Tensor, ...] = ctx.saved_tensors
         z, tape, parameters = saved[0], saved[1:5], saved[5:]
         weights, transposed = ctx.engine.weights(parameters)
-        if not ctx.needs_input_grad[1]:
+        if not ctx.needs_input_grad[2]:
             transposed = transposed._replace(weight1=np.empty((0, 0), np.float32))
         batch, horizon, hidden = z.shape
         bars = [*(torch.empty_like(z) for _ in range(3)), *(z.new_empty(batch, len(_NORMS), hidden) for _ in range(2))]
@@ -120,7 +144,7 @@ class _Application(torch.autograd.Function):
         z_bar, injection_bar, rectified_bar, gain_bars, shift_bars = bars
         convs = [*_conv_gradients(neighbours[0], rectified_bar), *_conv_gradients(neighbours[1], injection_bar)]
         scales = [bar[:, norm].sum(0) for norm in range(len(_NORMS)) for bar in (gain_bars, shift_bars)]
-        return None, z_bar if ctx.needs_input_grad[1] else None, injection_bar, *convs, *scales
+        return None, None, z_bar if ctx.needs_input_grad[2] else None, injection_bar, *convs, *scales
 
 
 def _conv_gradients(neighbours: Tensor, out_bar: Tensor) -> tuple[Tensor, Tensor]:

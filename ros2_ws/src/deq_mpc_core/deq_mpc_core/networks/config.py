@@ -13,6 +13,8 @@ from deq_mpc_core.features.config import FeatureConfig
 class FixedPointConfig(Config):
     """Anderson acceleration and the gradient through its result; see ``networks/fixed_point.py``.
 
+    gradient: phantom, implicit or last, see ``networks/cores.py``.
+    phantom_steps: of the phantom gradient.
     engine: what computes with the block, see ``networks/cores.py`` and ``networks/compiled_block.py``.
     """
 
@@ -21,8 +23,8 @@ class FixedPointConfig(Config):
     max_steps: int = Field(ge=1)
     tolerance: float = Field(ge=0)
     regularisation: float = Field(gt=0)
-    gradient: Literal["phantom", "implicit"]
-    phantom_steps: int = Field(ge=1)
+    gradient: Literal["phantom", "implicit", "last"]
+    phantom_steps: int = Field(default=1, ge=1)
     engine: Literal["torch", "compiled"] = "torch"
 
 

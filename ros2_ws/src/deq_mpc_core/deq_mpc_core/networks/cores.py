@@ -43,7 +43,7 @@ class ConvStack(nn.Module):
         for block in self.blocks:
             hidden = hidden + block(hidden)
         zero = torch.zeros(len(hidden), dtype=hidden.dtype, device=hidden.device)
-        return hidden, FixedPoint(z, zero, zero.long())
+        return hidden, FixedPoint(z, zero, zero.long(), z)
 
 
 class EquilibriumBlock(nn.Module):
@@ -66,18 +66,21 @@ class EquilibriumBlock(nn.Module):
 
 
 class BlockEngine(Protocol):
-    """Who computes with an `EquilibriumBlock`. All sequences are (B, T, H)."""
+    """Who computes with an `EquilibriumBlock`. All sequences are (B, T, H).
+
+    Its methods raise ValueError if the engine does not compute in this type or on this device.
+    """
 
     def solve(self, block: nn.Module, injection: Tensor, start: Tensor) -> FixedPoint:
         """The fixed point z* = d(z*, I) from a start, without gradient."""
         ...
 
     def apply(self, block: nn.Module, z: Tensor, injection: Tensor) -> Tensor:
-        """d(z, I), differentiable.
+        """d(z, I), differentiable."""
+        ...
 
-        Raises:
-            ValueError: if the engine does not compute in this type or on this device; so does `solve`.
-        """
+    def solve_last(self, block: nn.Module, injection: Tensor, start: Tensor) -> tuple[Tensor, FixedPoint]:
+        """`solve`, and its z with the gradient of z = d(x, I), x the constant ``argument`` of the solution."""
         ...
 
 
@@ -96,9 +99,19 @@ class TorchBlock:
         out: Tensor = block(z, injection)
         return out
 
+    def solve_last(self, block: nn.Module, injection: Tensor, start: Tensor) -> tuple[Tensor, FixedPoint]:
+        """See `BlockEngine.solve_last`; the last application is repeated for its gradient."""
+        solution = self.solve(block, injection.detach(), start)
+        return self.apply(block, solution.argument, injection), solution
+
 
 class Equilibrium(nn.Module):
-    """Kind deq: z* = d(z*, I), with the gradient that the configuration names."""
+    """Kind deq: z* = d(z*, I), with the gradient that the configuration names.
+
+    implicit: of the equation. phantom: of ``phantom_steps`` applications of d more. last: of the application that ended
+    the iteration, which has been computed already (Bolte et al. 2023, "One-step differentiation of iterative
+    algorithms").
+    """
 
     def __init__(self, hidden: int, groups: int, config: FixedPointConfig) -> None:
         super().__init__()
@@ -110,6 +123,8 @@ class Equilibrium(nn.Module):
 
     def forward(self, injection: Tensor, z: Tensor) -> tuple[Tensor, FixedPoint]:
         """Hidden (B, T, H) with its gradient, and the fixed point found from the start z, without."""
+        if torch.is_grad_enabled() and self.config.gradient == "last":
+            return self.engine.solve_last(self.block, injection, z.detach())
         solution = self.engine.solve(self.block, injection.detach(), z.detach())
         if not torch.is_grad_enabled():
             return solution.z, solution

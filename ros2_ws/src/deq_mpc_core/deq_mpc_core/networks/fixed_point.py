@@ -1,4 +1,4 @@
-"""Fixed points z* = d(z*) by Anderson acceleration, and two ways to take gradients through them.
+"""Fixed points z* = d(z*) by Anderson acceleration, and ways to take gradients through them.
 
     x_{k+1} = beta sum_i a_i f(x_i) + (1 - beta) sum_i a_i x_i,
     a = argmin |sum_i a_i g_i|^2 + lambda |a|^2  s.t.  sum_i a_i = 1,    g_i = f(x_i) - x_i,
@@ -29,11 +29,13 @@ class FixedPoint(NamedTuple):
         z: the image f(x) with the smallest residual, shaped as the start.
         residual: (B,) |f(x) - x| / |f(x)| at that x.
         steps: (B,) evaluations of f that the sample used.
+        argument: that x, shaped as z.
     """
 
     z: Tensor
     residual: Tensor
     steps: Tensor
+    argument: Tensor
 
 
 def _mixing_weights(gram: Tensor, regularisation: float) -> Tensor:
@@ -60,7 +62,7 @@ def solve_anderson(f: Map, start: Tensor, config: FixedPointConfig) -> FixedPoin
     residuals = torch.empty_like(iterates)
     gram = torch.empty(batch, config.memory, config.memory, dtype=torch.float64, device=start.device)
     x = start.flatten(1)
-    best = x
+    best = argument = x
     best_residual = x.new_full((batch,), torch.inf)
     steps = torch.zeros(batch, dtype=torch.int64, device=start.device)
     active = torch.ones(batch, dtype=torch.bool, device=start.device)
@@ -70,6 +72,7 @@ def solve_anderson(f: Map, start: Tensor, config: FixedPointConfig) -> FixedPoin
         residual = step.norm(dim=1) / image.norm(dim=1).clamp_min(torch.finfo(x.dtype).tiny)
         better = active & ~(residual >= best_residual)  # also where it is NaN, which is not to be hidden
         best = torch.where(better[:, None], image, best)
+        argument = torch.where(better[:, None], x, argument)
         best_residual = torch.where(better, residual, best_residual)
         steps += active
         active = active & (residual >= config.tolerance)
@@ -82,7 +85,7 @@ def solve_anderson(f: Map, start: Tensor, config: FixedPointConfig) -> FixedPoin
         gram[:, :stored, slot] = products
         weights = _mixing_weights(gram[:, :stored, :stored], config.regularisation).to(x.dtype)[:, None]
         x = (weights @ iterates[:, :stored] + config.mixing * (weights @ residuals[:, :stored]))[:, 0]
-    return FixedPoint(best.view_as(start), best_residual, steps)
+    return FixedPoint(best.view_as(start), best_residual, steps, argument.view_as(start))
 
 
 def attach_phantom_gradient(f: Map, z_star: Tensor, steps: int) -> Tensor:

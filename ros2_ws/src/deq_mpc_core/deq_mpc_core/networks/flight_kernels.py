@@ -94,14 +94,28 @@ class BlockGradients(NamedTuple):
     neighbours: Array32
 
 
+class Equilibrium(NamedTuple):
+    """See ``fixed_point.FixedPoint``; z*, argument: (T, H). The tape of the application z* = d(argument, I) is (0, H)
+    if it was not to be kept."""
+
+    z: Array32
+    residual: float
+    steps: int
+    argument: Array32
+    tape: Tape
+
+
 class EquilibriumBatch(NamedTuple):
-    """Inputs and outputs of `solve_equilibria`: injections, starts, z (B, T, H); residuals, steps (B,)."""
+    """Inputs and outputs of `solve_equilibria`: injections, starts, z (B, T, H); residuals, steps (B,); arguments
+    (B, T, H) and the tape of their applications, (B, T, H), or of no samples if that is not wanted."""
 
     injections: Array32
     starts: Array32
     z: Array32
     residuals: Array32
     steps: NDArray[np.int64]
+    arguments: Array32
+    tape: Tape
 
 
 @jit
@@ -395,6 +409,14 @@ def _apply_block(
 
 
 @jit
+def _copy_tape(tape: Tape, out: Tape) -> None:
+    out.rectified[:] = tape.rectified
+    out.mixed[:] = tape.mixed
+    out.injected[:] = tape.injected
+    out.joined[:] = tape.joined
+
+
+@jit
 def _sample_tape(tape: Tape, b: int) -> Tape:
     return Tape(tape.rectified[b], tape.mixed[b], tape.injected[b], tape.joined[b])
 
@@ -528,10 +550,11 @@ def _solve_weights(gram: Array, stored: int, regularisation: float, weights: Arr
 
 @jit
 def _solve_equilibrium(
-    block: EquilibriumWeights, groups: int, mixing: Mixing, injection: Array32, start: Array32
-) -> tuple[Array32, float, int]:
-    """z* = d(z*, I) from ``start`` (T, H): (z*, residual, steps); see ``fixed_point.FixedPoint``."""
+    block: EquilibriumWeights, groups: int, mixing: Mixing, injection: Array32, start: Array32, keep: bool
+) -> Equilibrium:
+    """z* = d(z*, I) from ``start`` (T, H); ``keep`` the tape of the application that gave it?"""
     rows, channels = start.shape
+    kept, argument = _new_tape(rows if keep else 0, channels), start.copy()
     size = rows * channels
     tape, sums = _new_tape(rows, channels), np.empty((2, channels), np.float32)
     iterates, residuals = np.empty((mixing.memory, size), np.float32), np.empty((mixing.memory, size), np.float32)
@@ -550,6 +573,9 @@ def _solve_equilibrium(
         if not residual >= best_residual:  # also where it is NaN
             best_residual = residual
             best[:] = image
+            argument[:] = z
+            if keep:
+                _copy_tape(tape, kept)
         if not residual >= mixing.tolerance or k + 1 == mixing.max_steps:
             break
         iterates[slot] = flat
@@ -561,7 +587,7 @@ def _solve_equilibrium(
             a = np.float32(weights[n])
             for i in range(size):
                 flat[i] += a * (iterates[n, i] + mixing.mixing * residuals[n, i])
-    return best, best_residual, steps
+    return Equilibrium(best, best_residual, steps, argument, kept)
 
 
 @njit(cache=True, error_model="numpy", fastmath=FASTMATH, nogil=True)
@@ -569,9 +595,13 @@ def solve_equilibria(
     block: EquilibriumWeights, groups: int, mixing: Mixing, batch: EquilibriumBatch, first: int, last: int
 ) -> None:
     """`_solve_equilibrium` of the samples first..last-1, each on its own. Releases the GIL."""
+    keep = batch.tape.mixed.shape[0] > 0
     for b in range(first, last):
-        z, residual, steps = _solve_equilibrium(block, groups, mixing, batch.injections[b], batch.starts[b])
-        batch.z[b], batch.residuals[b], batch.steps[b] = z, residual, steps
+        found = _solve_equilibrium(block, groups, mixing, batch.injections[b], batch.starts[b], keep)
+        batch.z[b], batch.residuals[b], batch.steps[b] = found.z, found.residual, found.steps
+        batch.arguments[b] = found.argument
+        if keep:
+            _copy_tape(found.tape, _sample_tape(batch.tape, b))
 
 
 @njit(cache=True, error_model="numpy", fastmath=FASTMATH, nogil=True)
@@ -667,8 +697,8 @@ def refine_equilibrium(
 ) -> tuple[Array, Array32, float, int]:
     """theta (T, 6), z* (T, H), residual and steps of kind deq."""
     injection = _inject(weights, context.injection, knots)
-    z_star, residual, steps = _solve_equilibrium(core, groups, mixing, injection, z)
-    return _read_out(weights, z_star, context), z_star, residual, steps
+    found = _solve_equilibrium(core, groups, mixing, injection, z, False)
+    return _read_out(weights, found.z, context), found.z, found.residual, found.steps
 
 
 @jit

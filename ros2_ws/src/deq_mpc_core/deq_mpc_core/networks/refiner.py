@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from deq_mpc_core.networks.config import CoreConfig
 from deq_mpc_core.networks.cores import build_core
+from deq_mpc_core.networks.fixed_point import FixedPoint
 from deq_mpc_core.networks.layers import TemporalConv, encoder
 
 
@@ -43,8 +44,9 @@ class Refinement(NamedTuple):
         z: (B, T, H) hidden fixed point, to start the next refinement from (kind nn: what was given).
         residual: (B,) relative fixed-point residual (kind nn: 0).
         steps: (B,) evaluations of d (kind nn: 0).
-        penalty: (B,) |d^s(z*) - z*|^2 / |z*|^2, s phantom steps, differentiable: added to the loss it keeps d
-            contractive. 0 for kind nn, without gradients and with the implicit gradient, which has made z* exact.
+        penalty: (B,) |d^s(z*) - z*|^2 / |z*|^2, s phantom steps, or |d(x) - x|^2 / |z*|^2 at the last x with z* = d(x),
+            differentiable: added to the loss it keeps d contractive. 0 for kind nn, without gradients and with the
+            implicit gradient, which has made z* exact.
     """
 
     theta: Tensor
@@ -94,9 +96,11 @@ class Refiner(nn.Module):
         injection = self.norm(context.injection + self.knot(knots.to(self.dtype)))
         hidden, solution = self.core(injection, z)
         theta = context.baseline + context.authority * (self.output_scale * self.head(hidden))
-        return Refinement(theta, solution.z, solution.residual, solution.steps, self._penalty(hidden, solution.z))
+        return Refinement(theta, solution.z, solution.residual, solution.steps, self._penalty(hidden, solution))
 
-    def _penalty(self, hidden: Tensor, z_star: Tensor) -> Tensor:
-        if self.config.kind == "nn" or self.config.fixed_point.gradient == "implicit":
+    def _penalty(self, hidden: Tensor, solution: FixedPoint) -> Tensor:
+        gradient = self.config.fixed_point.gradient
+        if self.config.kind == "nn" or gradient == "implicit" or not torch.is_grad_enabled():
             return hidden.new_zeros(len(hidden))
-        return (hidden - z_star).square().sum((1, 2)) / z_star.square().sum((1, 2)).clamp_min(1e-12)
+        before = solution.argument if gradient == "last" else solution.z
+        return (hidden - before).square().sum((1, 2)) / solution.z.square().sum((1, 2)).clamp_min(1e-12)
