@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from deq_mpc_core.compiling import compile_apart
+
 _RANGES_PER_THREAD = 4
 """Samples take different numbers of iterations: with more ranges than threads, whoever is done first takes the next."""
 
@@ -30,6 +32,7 @@ os.register_at_fork(after_in_child=_pool.cache_clear)  # the parent's threads do
 
 def over_batch(threads: int, batch: int, kernel: Callable[..., None], *args: Any) -> None:
     """Call ``kernel(*args, first, last)`` on ranges that cover 0..batch, and wait; what a range raises, this raises."""
+    compile_apart(kernel, (*args, 0, batch))
     if threads == 1 or batch < 2:
         kernel(*args, 0, batch)
         return

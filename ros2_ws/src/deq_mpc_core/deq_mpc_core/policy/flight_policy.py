@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deq_mpc_core.checkpoint import read_safetensors
+from deq_mpc_core.compiling import compile_apart
 from deq_mpc_core.features.dimensions import THETA_SIZE
 from deq_mpc_core.features.flight import scales, scan_rays
 from deq_mpc_core.models.crazyflie import NU, NX, THRUST, hover_thrust
@@ -99,7 +100,9 @@ class DeqMpcPolicy:
         if [a.shape for a in before] != self._shapes:
             raise ValueError("the state is another policy's; give the one that this policy returned, or None")
         report = np.empty(REPORT_SIZE)
-        self._step(seen, before, -1.0 if shift is None else shift, self._constants, self._settings, after, report)
+        work = (seen, before, -1.0 if shift is None else shift, self._constants, self._settings, after, report)
+        compile_apart(self._step, work)
+        self._step(*work)
         status, dynamics, violation, theta, tau, network, iterations, *command = report.tolist()
         residuals = {"theta": theta, "tau": tau, "network": network, "dynamics": dynamics, "inequality": violation}
         info = PolicyInfo(int(status), after.tau[:, :NX], residuals, int(iterations))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import os
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import numba
 import numpy as np
 from platformdirs import user_cache_dir
 
+from deq_mpc_core.compiling import GENERATED, import_package
 from deq_mpc_core.outputs import write_file
 
 if TYPE_CHECKING:
@@ -135,21 +135,13 @@ def load_package(name: str, sources: Mapping[str, str], context: Iterable[str] =
     versions = f"{numba.__version__} {np.__version__} {sys.version}"
     everything = [*sorted(sources), *(sources[key] for key in sorted(sources)), *context, versions]
     name = f"{name}_{digest(everything)[:16]}"
-    package = f"deq_mpc_kernels_{name}"
+    package = f"{GENERATED}{name}"
     if package in sys.modules:
         return sys.modules[package]
     folder = cache_dir() / name
     if not folder.is_dir():
         _write_package(sources, folder)
-    spec = importlib.util.spec_from_file_location(
-        package, folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    if spec is None or spec.loader is None:
-        raise ImportError(f"cannot import the generated kernels in {folder}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[package] = module
-    spec.loader.exec_module(module)
-    return module
+    return import_package(package, folder)
 
 
 def kernel_sources() -> dict[str, str]:
