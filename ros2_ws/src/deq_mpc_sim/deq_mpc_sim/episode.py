@@ -1,8 +1,8 @@
 """One flight in lockstep: plant and controller take turns, in process, without ROS and without a clock.
 
 Every control period the poses that the motion capture delivered go to the controller's pilot, which estimates, checks,
-runs the policy and limits its command as in flight; the on-board controller follows it, and the plant flies on. A
-flight is a pure function of policy, scene and seed, but for the measured computing times.
+runs the policy and limits its command as in flight; the radio carries it, the on-board controller follows, and the
+plant flies on. A flight is a pure function of policy, scene, conditions and seed, but for the measured computing times.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deq_mpc_controller.conversions import load_thrust_map
-from deq_mpc_controller.flight import Source, in_the_air
+from deq_mpc_controller.conversions import ThrustMap, load_thrust_map
+from deq_mpc_controller.flight import Mode, Source, in_the_air
 from deq_mpc_controller.pilot import Pilot, Step
 from deq_mpc_controller.settings import ControllerConfig, controller_config
 from deq_mpc_controller.surroundings import Surroundings
@@ -26,8 +26,10 @@ from deq_mpc_core.policy.interface import Command, Policy
 from deq_mpc_core.policy.straight_line import StraightLinePolicy
 from deq_mpc_sim.exploration import ExplorationNoise, NoisyPolicy
 from deq_mpc_sim.gusts import first_gust, next_gust
+from deq_mpc_sim.identified_vehicle import IdentifiedVehicle, draw_identified
+from deq_mpc_sim.lossy_radio import LossyRadio
 from deq_mpc_sim.mocap import Mocap
-from deq_mpc_sim.parameters import HEADING, draw_vehicle, world_config
+from deq_mpc_sim.parameters import HEADING, DisturbanceConfig, draw_vehicle, world_config
 from deq_mpc_sim.plant import rotation_matrix
 from deq_mpc_sim.referee import Ending, Referee
 from deq_mpc_sim.scenes import Scene, advance_adversarial, positions
@@ -37,12 +39,26 @@ Array = NDArray[np.float64]
 
 CONTROL_PERIOD = 0.01
 """Between two commands [s]."""
-THRUST_MAP = ("cf21_legacy_props", "2026.04")
-"""Platform and firmware generation of the simulated vehicle."""
+PLATFORM, FIRMWARE = "cf21_legacy_props", "2026.04"
+"""Platform of the rigid body, and every vehicle's firmware."""
 SETTLING = 1.0
 """Hover before the policy takes over [s]."""
 _STREAM = 0xF11E
 """Keeps a flight's random numbers apart from those of its scene."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What flies, and what is against it.
+
+    Attributes:
+        disturbances: a set of ``config/world.yaml``.
+        vehicle: ``default`` is the rigid body with the firmware's controller of ``config/plant.yaml``; or a set of
+            ``config/identified_vehicles.yaml``.
+    """
+
+    disturbances: str = "default"
+    vehicle: str = "default"
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,7 @@ class Episode:
         path: (n, 13) true states, one per control period.
         estimates: (n, 13) the controller's, NaN where it had none.
         failure: why the controller ordered a landing or stopped; "" where it did not.
+        mode: the controller's flight state at the end.
     """
 
     ending: Ending
@@ -68,6 +85,7 @@ class Episode:
     path: Array
     estimates: Array
     failure: str = ""
+    mode: Mode = Mode.FLY
 
     @property
     def success(self) -> bool:
@@ -97,26 +115,43 @@ class FlightRecorder(Protocol):
         """A plan of states (T, 13) from ``t``."""
 
 
+def make_vehicle(
+    name: str, bounds: DisturbanceConfig, rng: np.random.Generator
+) -> tuple[Vehicle | IdentifiedVehicle, ThrustMap]:
+    """The vehicle of ``Conditions`` as this flight's disturbances have it, and the thrust map of its platform."""
+    if name == Conditions.vehicle:
+        return Vehicle(draw_vehicle(rng, bounds)), load_thrust_map(PLATFORM, FIRMWARE)
+    parameters, platform = draw_identified(name, bounds, rng)
+    thrust_map = load_thrust_map(platform, FIRMWARE)
+    return IdentifiedVehicle(parameters, thrust_map), thrust_map
+
+
 class World:
-    """Vehicle, gusts, obstacles and motion capture of one flight. The vehicle starts in hover at the scene's start.
+    """Vehicle, gusts, obstacles, motion capture and radio of one flight. It starts in hover at the scene's start.
 
     Attributes:
+        thrust_map: of the vehicle's platform.
         t: [s] from the first frame of the motion capture.
         truth: the vehicle of now.
         obstacles: (K, 7) of now; they wait at their places until ``release``.
         poses: what the motion capture delivered since the last period.
     """
 
-    def __init__(self, scene: Scene, streams: Sequence[np.random.Generator]) -> None:
-        vehicle_rng, mocap_rng, self._gust_rng = streams
-        config = world_config()
+    def __init__(
+        self, scene: Scene, streams: Sequence[np.random.Generator], conditions: Conditions | None = None
+    ) -> None:
+        """``streams``: of vehicle, motion capture, gusts and radio."""
+        vehicle_rng, mocap_rng, self._gust_rng, radio_rng = streams
+        conditions = conditions or Conditions()
+        config = world_config(conditions.disturbances)
         self._scene = scene
         self._disturbances = config.disturbances
-        self._vehicle = Vehicle(draw_vehicle(vehicle_rng))
+        self._vehicle, self.thrust_map = make_vehicle(conditions.vehicle, config.disturbances, vehicle_rng)
         self._vehicle.reset(scene.start, float(vehicle_rng.uniform(-HEADING, HEADING)))
         self._vehicle.hover()
         self._force = first_gust(self._disturbances, self._gust_rng)
         self._mocap = Mocap(config.mocap, mocap_rng)
+        self._radio = LossyRadio(config.radio, radio_rng, _hover_command())
         self._steps = 0
         self._released: int | None = None
         self.t = 0.0
@@ -127,10 +162,14 @@ class World:
         """Let the obstacles move from now on."""
         self._released = self._steps
 
+    def status(self) -> VehicleStatus:
+        """What the vehicle last reported."""
+        return VehicleStatus(armed=True, voltage=self.truth.voltage, age=self._radio.report_age(self.t))
+
     def advance(self, command: Command) -> None:
-        """Fly one control period with ``command``."""
+        """Send ``command`` and fly one control period."""
         before = self.truth
-        self._vehicle.step(CONTROL_PERIOD, command, self._force)
+        self._vehicle.step(CONTROL_PERIOD, self._radio.fly(self.t, command), self._force)
         self._force = next_gust(self._force, CONTROL_PERIOD, self._disturbances, self._gust_rng)
         self._steps += 1
         self.t = self._steps * CONTROL_PERIOD
@@ -174,6 +213,7 @@ def fly_episode(
     recorder: FlightRecorder | None = None,
     noise: ExplorationNoise | None = None,
     config: ControllerConfig | None = None,
+    conditions: Conditions | None = None,
 ) -> Episode:
     """Fly ``policy`` through ``scene`` until the referee ends it.
 
@@ -184,11 +224,13 @@ def fly_episode(
         recorder: gets everything that happens.
         noise: on the commands, for flights to learn from.
         config: of the controller, its last-resort filter among others; default the shipped one.
+        conditions: vehicle and disturbances; default the shipped ones.
     """
-    streams = [np.random.default_rng(s) for s in np.random.SeedSequence([*seed, _STREAM]).spawn(4)]
-    world, referee, trace = World(scene, streams[:3]), Referee(scene.goal), _Trace()
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence([*seed, _STREAM]).spawn(5)]
+    exploration_rng = streams.pop(3)
+    world, referee, trace = World(scene, streams, conditions), Referee(scene.goal), _Trace()
     if noise is not None:
-        policy = NoisyPolicy(policy, noise, streams[3], SETTLING + referee.rules.time_limit)
+        policy = NoisyPolicy(policy, noise, exploration_rng, SETTLING + referee.rules.time_limit)
     pilot = pilot_in_hover(policy, world, scene, config)
     world.release()
     while (ending := referee.observe(world.t, world.truth.pos, world.truth.vel, world.obstacles)) is None:
@@ -210,6 +252,7 @@ def _finish(ending: Ending, referee: Referee, trace: _Trace, pilot: Pilot) -> Ep
         path=np.array(trace.path).reshape(-1, NX),
         estimates=np.array(trace.estimates).reshape(-1, NX),
         failure=pilot.state.failure,
+        mode=pilot.state.mode,
     )
 
 
@@ -222,11 +265,11 @@ def pilot_in_hover(policy: Policy, world: World, scene: Scene, config: Controlle
         policy,
         _hover_policy(),
         config or controller_config(),
-        load_thrust_map(*THRUST_MAP),
+        world.thrust_map,
         state=in_the_air(world.t, scene.start),
     )
     while not world.poses:
-        world.advance(Command(0.0, 0.0, 0.0, hover_thrust()))
+        world.advance(_hover_command())
     while world.t < SETTLING - 0.5 * CONTROL_PERIOD:
         world.advance(control(pilot, world, None).setpoint.command)
     return pilot
@@ -236,8 +279,11 @@ def control(pilot: Pilot, world: World, goal: Array | None) -> Step:
     """One step of the controller; without a goal it hovers."""
     for pose in world.poses:
         pilot.add_pose(pose.stamp, pose.pos, pose.quat, world.t)
-    vehicle = VehicleStatus(armed=True, voltage=world.truth.voltage, age=0.0)
-    return pilot.step(world.t, Surroundings(goal, None, world.obstacles, world.t), vehicle)
+    return pilot.step(world.t, Surroundings(goal, None, world.obstacles, world.t), world.status())
+
+
+def _hover_command() -> Command:
+    return Command(0.0, 0.0, 0.0, hover_thrust())
 
 
 @cache
