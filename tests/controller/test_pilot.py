@@ -413,6 +413,26 @@ def test_obstacles_move_on_between_messages_but_not_for_ever() -> None:
     np.testing.assert_allclose(world.obstacles_at(10.1)[0, :3], [0.05, 0.0, 0.95])
     np.testing.assert_allclose(world.obstacles_at(10.2), world.obstacles_at(99.0))
     np.testing.assert_array_equal(world.obstacles_at(9.0), world.obstacles)
+    assert world.motion_age(10.7) == pytest.approx(0.7)
+    assert replace(world, obstacles=world.obstacles * [1, 1, 1, 1, 0, 0, 0]).motion_age(99.0) == 0.0
+    assert Surroundings().motion_age(99.0) == 0.0
+
+
+@pytest.mark.parametrize("moving", [True, False])
+def test_obstacles_that_move_and_fall_silent_end_the_flight_to_the_goal(moving: bool) -> None:
+    far = np.array([[-5.0, 5.0, 1.0, 0.2, 0.1 if moving else 0.0, 0.0, 0.0]])
+    flight = Flight()
+
+    def heard(step: Step) -> bool:
+        """They are published until a fifth of a second after the take-off."""
+        if flight.fly_began is None or step.t < flight.fly_began + 0.2:
+            flight.world = replace(flight.world, obstacles=far, obstacles_stamp=step.t)
+        return landed(step)
+
+    step = flight.run(heard)
+    assert step.state.failure == ("no news of obstacles that move" if moving else "")
+    assert flight.impact < 0.7
+    assert all(step.advice == () for step in flight.steps)
 
 
 def test_a_setpoint_carries_what_is_planned_after_it_and_the_stamp_of_its_pose() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deq_mpc_controller.mocap_monitor import MocapReport
-from deq_mpc_controller.preflight import Readiness, missing
+from deq_mpc_controller.preflight import Readiness, advice, missing
 from deq_mpc_controller.settings import controller_config
 from deq_mpc_controller.vehicle_io import VehicleStatus
 
@@ -40,6 +40,7 @@ ITEMS = [
     ),
     ({"rpy": np.array([0.0, 0.5, 0.0])}, "a tilt of 0 and 29 deg"),
     ({"obstacles_known": False}, "no obstacles; publish them on /obstacles"),
+    ({"obstacle_age": 0.6}, "obstacles that move are 0.6 s old; check who publishes"),
 ]
 
 
@@ -51,6 +52,14 @@ def test_nothing_is_missing() -> None:
     assert items(GOOD) == ()
     assert items(replace(GOOD, vehicle=replace(VEHICLE, pos=None))) == ()
     assert items(replace(GOOD, obstacles_wanted=False, obstacles_known=False)) == ()
+
+
+def test_a_flight_without_obstacles_is_possible_but_said() -> None:
+    assert advice(GOOD) == ()
+    (line,) = advice(replace(GOOD, obstacles_wanted=False, obstacles_known=False))
+    assert "nobody has published obstacles" in line
+    assert advice(replace(GOOD, obstacles_wanted=False)) == ()
+    assert advice(replace(GOOD, obstacles_known=False)) == ()  # that is missing, not advice
 
 
 @pytest.mark.parametrize(("change", "words"), ITEMS)

@@ -64,6 +64,8 @@ SINGLE = [
     ({"command_finite": False}, Action.WARN, Reason.COMMAND),
     ({"solver_ok": False}, Action.WARN, Reason.SOLVER),
     ({"policy_ok": False}, Action.WARN, Reason.POLICY),
+    ({"obstacle_age": CONFIG.obstacle_age}, Action.NONE, Reason.NOMINAL),
+    ({"obstacle_age": CONFIG.obstacle_age + 0.01}, Action.LAND, Reason.OBSTACLE_AGE),
     ({"late": True}, Action.WARN, Reason.DEADLINE),
 ]
 

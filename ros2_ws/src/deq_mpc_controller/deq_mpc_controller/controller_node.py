@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -39,7 +40,7 @@ from deq_mpc_controller.safety import Action
 from deq_mpc_controller.settings import controller_config
 from deq_mpc_controller.steady_link import SteadyLink
 from deq_mpc_controller.surroundings import Surroundings
-from deq_mpc_controller.vehicle_io import OFF, SetpointKind
+from deq_mpc_controller.vehicle_io import OFF, LinkConfig, SetpointKind
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.obstacle_cloud import unpack_obstacles
 from deq_mpc_core.policy import Policy, load_policy
@@ -87,6 +88,10 @@ class ControllerNode(Node):
         config = controller_config().link.model_copy(update={"connect_time": value["connect_time"]})
         if self._beside_crazyswarm2:
             return Crazyswarm2Link(self, self._robot, value["crazyswarm2_server"], thrust_map, config)
+        return self._make_cflib_link(uri, thrust_map, config)
+
+    def _make_cflib_link(self, uri: str, thrust_map: ThrustMap, config: LinkConfig) -> CrazyflieLink:
+        """For subclasses that observe what it sends."""
         return CrazyflieLink(uri, thrust_map, config)
 
     @property
@@ -254,6 +259,9 @@ class ControllerNode(Node):
             self.get_logger().error(f"{line}: {step.state.failure}")
         elif mode is Mode.IDLE and (why := "; ".join(step.missing) or step.state.note):
             self.get_logger().warning(f"{line}: {why}", throttle_duration_sec=_WARN_PERIOD)
+        elif {before, mode} == waiting and step.advice:
+            line = f"{line}; {'; '.join(step.advice)}"
+            self.get_logger().warning(line, throttle_duration_sec=_WARN_PERIOD)
         elif {before, mode} == waiting:
             self.get_logger().info(line, throttle_duration_sec=_WARN_PERIOD)
         else:
@@ -278,6 +286,7 @@ class ControllerNode(Node):
             "pose_age_ms": "" if step.estimate is None else f"{1e3 * step.estimate.age:.1f}",
             "disturbance": "" if step.estimate is None else " ".join(f"{d:.3f}" for d in step.estimate.disturbance),
             "preflight": "; ".join(step.missing),
+            "advice": "; ".join(step.advice),
             "filter": "" if step.filtered is None else step.filtered.outcome.value,
             "filter_margin_m": "" if step.filtered is None else f"{step.filtered.margin:.3f}",
             "filter_interventions": self._overruled,
@@ -323,6 +332,6 @@ def _run(node: ControllerNode, interrupts: Interrupts) -> int:
             node.link.close()
 
 
-def main() -> None:
+def main(make: Callable[[], ControllerNode] = ControllerNode) -> None:
     """Entry point of the node."""
-    run_node(ControllerNode, _run)
+    run_node(make, _run)

@@ -47,7 +47,7 @@ class Step:
         policy_error: that it raised, or "".
         filtered: what the command filter made of the policy's command; None if it did not look at it.
         mocap: what the motion capture is worth.
-        missing: what stands in the way of arming; see ``preflight.missing``.
+        missing, advice: what stands in the way of arming, and what should be known before; see ``preflight``.
         thrust: how much of the commanded thrust arrives.
     """
 
@@ -63,6 +63,7 @@ class Step:
     filtered: Filtered | None = None
     mocap: MocapReport = field(default_factory=MocapReport)
     missing: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
     thrust: hover_thrust.ThrustFactor = field(default_factory=hover_thrust.ThrustFactor)
 
 
@@ -128,7 +129,10 @@ class Pilot:
         """One control step at ``now`` [s]; ``late``: the last one missed its deadline; ``manoeuvre``: of a request."""
         estimate = self.estimator.estimate(now)
         mocap = self._mocap.report(now)
-        verdict, missing = self._judge(self._facts(now, estimate, vehicle, world, mocap, late), vehicle, world, mocap)
+        facts = self._facts(now, estimate, vehicle, world, mocap, late)
+        in_flight = self.state.mode in flight.IN_FLIGHT
+        ready = None if in_flight else self._readiness(facts, vehicle, world, mocap)
+        verdict, missing = self._judge(facts, ready)
         goal = world.goal if world.obstacles_known or not self._auto else None
         self.state = flight.advance(
             self.state,
@@ -172,6 +176,7 @@ class Pilot:
             filtered=last.filtered,
             mocap=mocap,
             missing=missing,
+            advice=() if ready is None else preflight.advice(ready),
             thrust=self._thrust,
         )
 
@@ -214,17 +219,14 @@ class Pilot:
             attitude_error=self._response.error(x[cf.RPY]),
             disturbance=float(np.max(np.abs(estimate.disturbance))),
             clearance=world.clearance(now, x[cf.POS]) if avoiding else inf,
+            obstacle_age=world.motion_age(now) if avoiding else 0.0,
         )
 
-    def _judge(
+    def _readiness(
         self, facts: safety.Facts, vehicle: VehicleStatus, world: Surroundings, mocap: MocapReport
-    ) -> tuple[safety.Verdict, tuple[str, ...]]:
-        """Safety verdict, and what is missing for arming on the ground."""
-        config = self._config
-        self._memory = safety.remember(self._memory, facts, config.safety)
-        if self.state.mode in flight.IN_FLIGHT:
-            return safety.check(facts, self._memory, config.safety), ()
-        ready = Readiness(
+    ) -> Readiness:
+        """What the pre-flight check looks at."""
+        return Readiness(
             vehicle=vehicle,
             mocap=mocap,
             pos=facts.pos,
@@ -232,6 +234,14 @@ class Pilot:
             attitude_age=facts.attitude_age,
             obstacles_wanted=self._auto,
             obstacles_known=world.obstacles_known,
+            obstacle_age=world.motion_age(facts.t),
         )
+
+    def _judge(self, facts: safety.Facts, ready: Readiness | None) -> tuple[safety.Verdict, tuple[str, ...]]:
+        """Safety verdict, and what is missing for arming; ``ready``: on the ground."""
+        config = self._config
+        self._memory = safety.remember(self._memory, facts, config.safety)
+        if ready is None:
+            return safety.check(facts, self._memory, config.safety), ()
         missing = preflight.missing(ready, config.preflight, config.safety)
         return safety.Verdict(safety.Action.STOP, safety.Reason.PREFLIGHT) if missing else safety.NOMINAL, missing

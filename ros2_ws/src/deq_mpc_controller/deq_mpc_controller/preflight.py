@@ -42,6 +42,7 @@ class Readiness:
         pos, rpy: (3,) of the estimate [m, rad]; None without one.
         attitude_age: since the last pose with an attitude [s].
         obstacles_wanted, obstacles_known: whether the flight waits for obstacles, and has got any.
+        obstacle_age: since the last news of those that move [s].
     """
 
     vehicle: VehicleStatus = field(default_factory=VehicleStatus)
@@ -51,6 +52,14 @@ class Readiness:
     attitude_age: float = 0.0
     obstacles_wanted: bool = False
     obstacles_known: bool = False
+    obstacle_age: float = 0.0
+
+
+def advice(ready: Readiness) -> tuple[str, ...]:
+    """What does not stand in the way of arming but should be known before, one line each."""
+    if ready.obstacles_known or ready.obstacles_wanted:
+        return ()
+    return ("nobody has published obstacles on /obstacles: it flies as if there were none",)
 
 
 def missing(ready: Readiness, config: PreflightConfig, safety: SafetyConfig) -> tuple[str, ...]:
@@ -59,7 +68,7 @@ def missing(ready: Readiness, config: PreflightConfig, safety: SafetyConfig) -> 
         *_vehicle(ready, config, safety),
         *_mocap(ready, config, safety),
         *_place(ready, config, safety),
-        *_world(ready),
+        *_world(ready, safety),
     )
 
 
@@ -108,9 +117,11 @@ def _place(ready: Readiness, config: PreflightConfig, safety: SafetyConfig) -> I
         yield f"its own estimate says {_text(own)} m, mocap {_text(ready.pos)} m; reset it or forward the poses"
 
 
-def _world(ready: Readiness) -> Iterator[str]:
+def _world(ready: Readiness, safety: SafetyConfig) -> Iterator[str]:
     if ready.obstacles_wanted and not ready.obstacles_known:
         yield "no obstacles; publish them on /obstacles, an empty cloud if there are none"
+    if ready.obstacle_age > safety.obstacle_age:
+        yield f"obstacles that move are {ready.obstacle_age:.3g} s old; check who publishes /obstacles, and its clock"
 
 
 def _text(point: Array) -> str:

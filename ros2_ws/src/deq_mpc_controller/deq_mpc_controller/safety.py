@@ -59,6 +59,7 @@ class SafetyConfig(Config):
     speed_land: Speed
     speed_time: Second
     obstacle_time: Second
+    obstacle_age: Second
     battery_warn: Volt
     battery_land: Volt
     battery_time: Second
@@ -101,6 +102,7 @@ class Reason(Enum):
     DISTURBANCE = "thrust or mass are not the model's"
     SPEED = "too fast"
     OBSTACLE = "inside an obstacle"
+    OBSTACLE_AGE = "no news of obstacles that move"
     PROXIMITY = "no command keeps clear of obstacles and fence"
     FILTER = "the command filter overrules the policy"
     BATTERY = "battery low"
@@ -132,6 +134,7 @@ class Facts:
         attitude_error: between its roll and pitch and those that its commands must have led to [rad].
         disturbance: largest component of the estimated one [m/s^2].
         clearance: distance from the nearest obstacle's surface, where obstacles are to be avoided [m].
+        obstacle_age: since the last news of obstacles that move, where they are to be avoided [s].
         margin: of the command filter, see ``command_filter.Filtered`` [m]; overruled: whether it changed the command.
         link_age: since the vehicle's last report [s].
         voltage: of its battery, loaded [V].
@@ -151,6 +154,7 @@ class Facts:
     attitude_error: float = 0.0
     disturbance: float = 0.0
     clearance: float = inf
+    obstacle_age: float = 0.0
     margin: float = inf
     overruled: bool = False
     link_age: float = inf
@@ -213,6 +217,7 @@ def check(facts: Facts, memory: Memory, config: SafetyConfig) -> Verdict:
         _check_bad_steps(memory.policy_errors, Reason.POLICY, config),
         _check_battery(facts, config),
         _check_deadline(memory, config),
+        _check_obstacles(facts, config),
         _check_filter(facts),
     )
     return max(verdicts, key=lambda verdict: verdict.action)
@@ -342,6 +347,12 @@ def _check_deadline(memory: Memory, config: SafetyConfig) -> Verdict:
     if memory.late >= config.late_steps_land:
         return Verdict(Action.LAND, Reason.DEADLINE)
     return Verdict(Action.WARN, Reason.DEADLINE) if memory.late > 0 else NOMINAL
+
+
+def _check_obstacles(facts: Facts, config: SafetyConfig) -> Verdict:
+    """Nobody says any more where obstacles are: hovering among them is no safer than the way down."""
+    old = facts.obstacle_age > config.obstacle_age
+    return Verdict(Action.LAND, Reason.OBSTACLE_AGE) if old else NOMINAL
 
 
 def _check_filter(facts: Facts) -> Verdict:

@@ -35,6 +35,11 @@ class Surroundings:
         """The obstacles (K, 7) at ``t``: straight on from their message."""
         return extrapolate(self.obstacles, t - self.obstacles_stamp)
 
+    def motion_age(self, t: float) -> float:
+        """How old the news of obstacles that move is at ``t`` [s]; 0 if none moves: those need to be said only once."""
+        moves = len(self.obstacles) > 0 and bool(np.any(self.obstacles[:, 4:7]))
+        return max(t - self.obstacles_stamp, 0.0) if moves else 0.0
+
     def clearance(self, t: float, pos: Array) -> float:
         """Distance [m] from ``pos`` (3,) to the nearest surface of the obstacles at ``t``; infinity without any."""
         if len(self.obstacles) == 0:
