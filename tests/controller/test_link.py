@@ -15,7 +15,7 @@ from deq_mpc_controller.vehicle_io import OFF, LinkConfig, Setpoint, SetpointKin
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.policy.interface import Command
 from deq_mpc_sim.crtp import Packet, Port
-from deq_mpc_sim.supervisor import Bit
+from deq_mpc_sim.supervisor import Bit, Supervisor
 from deq_mpc_sim.udp_server import UdpServer
 from deq_mpc_sim.vehicle import Vehicle
 from deq_mpc_sim.virtual_crazyflie import VirtualCrazyflie
@@ -304,6 +304,44 @@ def test_the_newest_pose_is_forwarded_no_faster_than_wanted() -> None:
         link.close()
 
 
+def parameter_writes(server: WitnessServer, link: CrazyflieLink) -> list[tuple[str, int]]:
+    """Name and value of each parameter that was written, one byte long."""
+    toc = link._cf.param.toc
+    writes = [(data[0] + 256 * data[1], data[2]) for data in server.crazyflie.sent_to(Port.PARAM, 2)]
+    elements = [(toc.get_element_by_id(number), value) for number, value in writes]
+    return [(f"{element.group}.{element.name}", value) for element, value in elements]
+
+
+def test_the_estimator_that_takes_poses_is_chosen_and_begins_anew(server: WitnessServer, link: CrazyflieLink) -> None:
+    wait_for(lambda: len(parameter_writes(server, link)) == 3)
+    assert parameter_writes(server, link) == [
+        ("stabilizer.estimator", 2),
+        ("kalman.resetEstimation", 1),
+        ("kalman.resetEstimation", 0),
+    ]
+
+    def located() -> bool:
+        link.send_pose(np.array([1.0, -0.5, 0.1]), np.array([0.0, 0.0, 0.0, 1.0]))
+        return bool(np.allclose(link.status().pos, [1.0, -0.5, 0.1], atol=0.01))
+
+    wait_for(located)
+    assert len(parameter_writes(server, link)) == 3
+
+
+def test_no_estimator_is_reset_in_the_air(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A controller that is started while the vehicle flies: its reports say so."""
+    flying = [True]
+    monkeypatch.setattr(Supervisor, "flying", lambda _self, _t: flying[0])
+    with WitnessServer() as server:
+        link = connected(server)
+        before = len(server.crazyflie.sent_to(Port.COMMANDER))
+        wait_for(lambda: len(server.crazyflie.sent_to(Port.COMMANDER)) > before + 20)
+        assert parameter_writes(server, link) == []
+        flying[0] = False
+        wait_for(lambda: len(parameter_writes(server, link)) == 3)
+        link.close()
+
+
 def test_no_pose_is_forwarded_at_rate_zero() -> None:
     with WitnessServer() as server:
         link = connected(server, CONFIG.model_copy(update={"extpose_rate": 0.0}))
@@ -311,6 +349,7 @@ def test_no_pose_is_forwarded_at_rate_zero() -> None:
         before = len(server.crazyflie.sent_to(Port.COMMANDER))
         wait_for(lambda: len(server.crazyflie.sent_to(Port.COMMANDER)) > before + 5)
         assert server.crazyflie.sent_to(Port.LOCALIZATION, 1) == []
+        assert server.crazyflie.sent_to(Port.PARAM, 2) == []
         link.close()
 
 

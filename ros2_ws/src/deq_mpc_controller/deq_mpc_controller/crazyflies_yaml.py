@@ -31,7 +31,7 @@ _IGNORED = {
     "dynamics": "the poses are taken as the motion capture's node gives them",
     "fileversion": "all versions are read alike",
     "firmware_logging": "what is logged is what the flight needs",
-    "firmware_params": "parameters stay as they are on the vehicle; set them with cfclient",
+    "firmware_params": "all parameters but the estimator's stay as they are on the vehicle; set them with cfclient",
     "id": "only robots that are not flown have one",
     "motion_capture": "the poses are taken as the motion capture's node gives them",
     "reference_frame": "world_frame:= names the frame",

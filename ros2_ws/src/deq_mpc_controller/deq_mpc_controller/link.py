@@ -38,7 +38,7 @@ from deq_mpc_core.errors import UserError
 logging.getLogger("cflib").setLevel(logging.CRITICAL)  # what it logs as errors comes back from here as a reason
 warnings.filterwarnings("ignore", message="The supervisor subsystem requires", module="deq_mpc_controller")
 
-_NOT_LOGGED = "does not log"
+_NOT_LOGGED, _NO_PARAMETER = "does not log", "has no parameter"
 _HOPELESS = {
     "Cannot find a Crazyradio": "plug the Crazyradio in",
     "Cannot find Crazyradio": "plug the Crazyradio in",
@@ -48,9 +48,12 @@ _HOPELESS = {
     "No backend": "install libusb",
     "Name or service not known": "check the host in the uri",
     _NOT_LOGGED: "update the firmware",
+    _NO_PARAMETER: "update the firmware",
 }
 """What a reason says where no second attempt will do, and what the user can do."""
 _CANCEL_PERIOD = 0.1  # s: between two looks at whether to go on waiting
+_ESTIMATOR, _KALMAN, _RESET = "stabilizer.estimator", 2, "kalman.resetEstimation"
+_RESET_TIME = 0.1  # s: between the two values of the parameter that resets
 _BATTERY, _SUPERVISOR, _POSITION = "pm.vbat", "supervisor.info", tuple(f"stateEstimate.{axis}" for axis in "xyz")
 
 
@@ -71,12 +74,14 @@ class _Connection:
         self.report = _Report()
         self.lost = ""
         self.opened = inf
+        self._reset_time: float | None = None
+        self._is_reset = config.extpose_rate == 0.0
         self._uri = uri
         self._config = config
 
     def open(self, cancelled: Cancelled) -> str:
         """Connect and start the reports; why that failed, or ""."""
-        reason = self._connect(cancelled) or self._start_reports()
+        reason = self._connect(cancelled) or self._find_parameters() or self._start_reports()
         if reason:
             self.close()
         return reason
@@ -90,6 +95,28 @@ class _Connection:
         """Why nothing is to be hoped of it any more, or ""."""
         silence = time.monotonic() - max(self.report.time, self.opened)
         return self.lost or (f"no word for {silence:.0f} s" if silence > self._config.mute_time else "")
+
+    def prepare_estimator(self) -> None:
+        """Begin the on-board Kalman filter anew, which alone takes external poses; called again until it is done.
+
+        Only for a vehicle that has reported that it does not fly.
+        """
+        now = time.monotonic()
+        if self._is_reset or self.report.time == -inf or self.report.bits & FLYING:
+            return
+        if self._reset_time is None:
+            self.cf.param.set_value(_ESTIMATOR, _KALMAN)
+            self.cf.param.set_value(_RESET, 1)
+            self._reset_time = now
+        elif now - self._reset_time > _RESET_TIME:
+            self.cf.param.set_value(_RESET, 0)
+            self._is_reset = True
+
+    def _find_parameters(self) -> str:
+        """Which parameter is needed and not there, or ""."""
+        absent = (name for name in (_ESTIMATOR, _RESET) if self.cf.param.toc.get_element_by_complete_name(name) is None)
+        name = None if self._is_reset else next(absent, None)
+        return f"it {_NO_PARAMETER} {name}" if name else ""
 
     def _connect(self, cancelled: Cancelled) -> str:
         outcome = threading.Event()
@@ -246,9 +273,11 @@ class CrazyflieLink(SteadyLink):
         self._on_sent(time.monotonic(), setpoint)
 
     def _tend(self) -> None:
-        """With the motors off, make a link that is lost or mute anew, as often as it takes."""
+        """With the motors off: prepare the estimator; make a lost or mute link anew, as often as it takes."""
         assert self._connection is not None
         trouble = self._connection.trouble
+        if not trouble:
+            self._connection.prepare_estimator()
         if not trouble or (self._connection.lost and not self._is_down()):
             return
         self._reconnecting = f"{trouble}; reconnecting"

@@ -114,7 +114,7 @@ def _place(ready: Readiness, config: PreflightConfig, safety: SafetyConfig) -> I
         yield f"it reads a tilt of {degrees[0]:.0f} and {degrees[1]:.0f} deg; put it level, check its rigid body"
     own = ready.vehicle.pos
     if own is not None and not float(np.linalg.norm(own - ready.pos)) <= config.estimator_distance:
-        yield f"its own estimate says {_text(own)} m, mocap {_text(ready.pos)} m; reset it or forward the poses"
+        yield f"its own estimate says {_text(own)} m, mocap {_text(ready.pos)} m; forward the poses: link.extpose_rate"
 
 
 def _world(ready: Readiness, safety: SafetyConfig) -> Iterator[str]:
