@@ -248,6 +248,17 @@ def test_external_poses_set_the_estimate():
     np.testing.assert_allclose(logged(crazyflie, *names), 0.0, atol=1e-3)
 
 
+def test_a_take_off_right_after_a_reset_of_the_estimate_begins_where_that_says():
+    crazyflie = boot(pos=(1.0, 2.0, 0.0))
+    crazyflie.handle(Packet(Port.LOCALIZATION, 0, struct.pack("<3f", 1.0, 2.0, 0.0)))
+    crazyflie.advance(0.1)
+    index = [p.name for p in firmware_parameters("small")].index("kalman.resetEstimation")
+    ask(crazyflie, Port.PARAM, 2, struct.pack("<HB", index, 1))
+    crazyflie.handle(Packet(Port.HIGH_LEVEL, 0, struct.pack("<BBff?f", 7, 0, 0.4, 0.0, True, 1.0)))
+    crazyflie.advance(2.0)
+    np.testing.assert_allclose(crazyflie.truth.pos, [1.0, 2.0, 0.4], atol=0.15)
+
+
 def test_gusts_push_it():
     crazyflie = boot(pos=(0.0, 0.0, 5.0), force=lambda t: np.array([0.01, 0.0, 0.0]))
     crazyflie.advance(0.1)

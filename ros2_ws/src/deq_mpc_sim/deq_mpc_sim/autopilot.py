@@ -83,6 +83,8 @@ class Autopilot:
 
     def receive_high_level(self, packet: bytes, t: float) -> bytes:
         """A command of port 8; the reply."""
+        if self.high_level.planner.phase is Phase.IDLE:
+            self.high_level.planner.tell(self.motion)  # the estimate may have been reset since the last plan
         return self.high_level.receive(packet, t, blocked=not self.supervisor.armed)
 
     def apply_parameters(self) -> None:
