@@ -22,6 +22,8 @@ setup(
     entry_points={
         "console_scripts": [
             "obstacle_node = deq_mpc_sim.obstacle_node:main",
+            "observed_controller_node = deq_mpc_sim.observed_controller_node:main",
+            "observed_world_node = deq_mpc_sim.observed_world_node:main",
             "recorder_node = deq_mpc_sim.recorder_node:main",
             "tour_node = deq_mpc_sim.tour_node:main",
             "world_node = deq_mpc_sim.world_node:main",
@@ -39,6 +41,8 @@ setup(
         ],
         "deq_mpc.node_parameters": [
             "obstacle_node = deq_mpc_sim.node_parameters:OBSTACLE_NODE",
+            "observed_controller_node = deq_mpc_sim.observed_controller_node:main",
+            "observed_world_node = deq_mpc_sim.observed_world_node:main",
             "recorder_node = deq_mpc_sim.node_parameters:RECORDER_NODE",
             "tour_node = deq_mpc_sim.node_parameters:TOUR_NODE",
             "world_node = deq_mpc_sim.node_parameters:WORLD_NODE",

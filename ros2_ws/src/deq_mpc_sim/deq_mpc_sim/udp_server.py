@@ -10,6 +10,7 @@ import errno
 import socket
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
@@ -60,6 +61,8 @@ class UdpServer:
         Raises:
             UserError: if the port is in use or the address is not this machine's.
         """
+        self.on_packet: Callable[[Packet], None] = lambda _packet: None
+        """For measurements: gets each packet as soon as it is taken from the socket; set it before ``start``."""
         self._crazyflie = crazyflie
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -130,6 +133,7 @@ class UdpServer:
         packet = decode(datagram)
         if packet is None:
             return
+        self.on_packet(packet)
         if datagram != SCAN or self._peer is None:  # who scans takes nobody's place
             self._peer = peer
         with self._lock:

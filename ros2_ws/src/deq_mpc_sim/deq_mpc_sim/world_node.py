@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -26,10 +27,10 @@ from deq_mpc_core.errors import UserError
 from deq_mpc_core.rotations import rotate
 from deq_mpc_sim.faults import parse_faults
 from deq_mpc_sim.faulty_crazyflie import FaultyCrazyflie
-from deq_mpc_sim.gusts import first_gust, next_gust
+from deq_mpc_sim.gusts import GustForce
 from deq_mpc_sim.mocap import Mocap, MocapPose
 from deq_mpc_sim.node_parameters import WORLD_NODE
-from deq_mpc_sim.parameters import HEADING, draw_vehicle, plant_config, world_config
+from deq_mpc_sim.parameters import HEADING, draw_vehicle, platform_parameters, world_config
 from deq_mpc_sim.scenes import make_scene
 from deq_mpc_sim.udp_server import UdpServer
 from deq_mpc_sim.vehicle import Truth, Vehicle
@@ -53,11 +54,12 @@ class WorldNode(Node):
         vehicle_rng, mocap_rng, gust_rng = (
             np.random.default_rng(s) for s in np.random.SeedSequence([value["seed"], value["index"], _STREAM]).spawn(3)
         )
-        parameters = draw_vehicle(vehicle_rng) if value["disturb"] else plant_config().parameters()
+        nominal = platform_parameters(value["platform"], value["firmware"], value["mass"])
+        parameters = draw_vehicle(vehicle_rng, nominal=nominal) if value["disturb"] else nominal
         vehicle = Vehicle(parameters._replace(capacity=value["battery"]))
         x, y = scene.start[:2] if value["virtual_scene"] else (0.0, 0.0)
         vehicle.reset(np.array([x, y, 0.0]), float(vehicle_rng.uniform(-HEADING, HEADING)))
-        gusts = _Gusts(gust_rng) if value["disturb"] else None
+        gusts = GustForce(world_config().disturbances, gust_rng) if value["disturb"] else None
         host, port = parse_uri(value["uri"])
         crazyflie = VirtualCrazyflie(vehicle, force=gusts, toc=value["toc"])
         faults = parse_faults(value["faults"].split())
@@ -116,21 +118,6 @@ class WorldNode(Node):
         self._truths.publish(message)
 
 
-class _Gusts:
-    """The gust force (3,) [N] at increasing times [s]."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self._config = world_config().disturbances
-        self._t, self._force = 0.0, first_gust(self._config, rng)
-
-    def __call__(self, t: float) -> Array:
-        if t > self._t:
-            self._force = next_gust(self._force, t - self._t, self._config, self._rng)
-            self._t = t
-        return self._force
-
-
 class Outage:
     """A planned outage of the motion capture, ``after`` seconds into the flight, ``duration`` long."""
 
@@ -185,6 +172,6 @@ def _run(node: WorldNode, interrupts: Interrupts) -> int:
     return 0
 
 
-def main() -> None:
+def main(make: Callable[[], WorldNode] = WorldNode) -> None:
     """Entry point of the node."""
-    run_node(WorldNode, _run)
+    run_node(make, _run)
