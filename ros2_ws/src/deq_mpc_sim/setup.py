@@ -41,8 +41,6 @@ setup(
         ],
         "deq_mpc.node_parameters": [
             "obstacle_node = deq_mpc_sim.node_parameters:OBSTACLE_NODE",
-            "observed_controller_node = deq_mpc_sim.observed_controller_node:main",
-            "observed_world_node = deq_mpc_sim.observed_world_node:main",
             "recorder_node = deq_mpc_sim.node_parameters:RECORDER_NODE",
             "tour_node = deq_mpc_sim.node_parameters:TOUR_NODE",
             "world_node = deq_mpc_sim.node_parameters:WORLD_NODE",
