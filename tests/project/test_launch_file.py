@@ -87,7 +87,9 @@ def test_what_the_flight_passes_is_what_the_node_declares(executable: str) -> No
         assert value == declared[name].default or name in ("auto", "sim"), name
 
 
-@pytest.mark.parametrize("name", ["robot", "world_frame", "rate", "platform", "firmware", "virtual_scene", "auto"])
+@pytest.mark.parametrize(
+    "name", ["robot", "world_frame", "rate", "platform", "firmware", "mass", "virtual_scene", "auto"]
+)
 def test_what_differs_from_lab_to_lab_reaches_every_node_that_has_it(name: str) -> None:
     for node in read_launch_file(ROOT / "launch/fly.launch.yaml").resolve({}, share):
         assert (name in node.parameters) == (name in {p.name for p in NODE_PARAMETERS[node.executable]})
@@ -103,6 +105,8 @@ def test_what_differs_from_lab_to_lab_reaches_every_node_that_has_it(name: str) 
         ({"crazyflies_yaml_file": "/nowhere.yaml"}, "/nowhere.yaml: cannot be read"),
         ({"platform": "cf99"}, "unknown platform 'cf99'"),
         ({"firmware": "2019.01"}, "no thrust map of cf21_legacy_props for firmware 2019.01"),
+        ({"mass": "31.8"}, "parameter 'mass' is 31.8; choose float 0..0.1"),
+        ({"mass": "0.039"}, "a cf21_legacy_props of 0.039 kg cannot be flown; give its mass in kg, 0.025 to 0.0381"),
         ({"policy": "missing.safetensors"}, "missing.safetensors: no such checkpoint"),
     ],
 )

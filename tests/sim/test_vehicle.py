@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deq_mpc_controller.conversions import THRUST_CLIP
+from deq_mpc_controller.conversions import THRUST_CLIP, load_thrust_map
 from deq_mpc_core.config import config_path, load_config
 from deq_mpc_core.errors import UserError
+from deq_mpc_core.models.crazyflie import hover_thrust
 from deq_mpc_core.policy.interface import Command
 from deq_mpc_sim import plant
+from deq_mpc_sim.firmware import Setpoint
 from deq_mpc_sim.gusts import first_gust, next_gust
-from deq_mpc_sim.parameters import PlantConfig, draw_vehicle, plant_config, world_config
+from deq_mpc_sim.parameters import PlantConfig, draw_vehicle, plant_config, platform_parameters, world_config
 from deq_mpc_sim.vehicle import STEP, Array, Truth, Vehicle
 
 WEIGHT = plant_config().body.mass * plant_config().body.gravity
@@ -199,6 +201,25 @@ def test_the_thrust_map_clips_like_the_firmware() -> None:
     assert vehicle.setpoint(HOVER._replace(thrust=9.0)).thrust == THRUST_CLIP
     assert vehicle.setpoint(HOVER._replace(thrust=0.001)).thrust == 0.0
     assert vehicle.setpoint(Command(0.0, 0.1, 0.2, 0.3)).pitch == pytest.approx(-np.rad2deg(0.1))
+
+
+@pytest.mark.parametrize("platform", ["cf21_legacy_props", "cf21_plus", "cf21_upgrade_kit", "cf21_brushless"])
+def test_every_platform_hovers_with_what_the_stack_sends_it(platform: str) -> None:
+    vehicle, thrust_map = Vehicle(platform_parameters(platform, "2026.04", 0.0)), load_thrust_map(platform, "2026.04")
+    vehicle.reset(np.array([0.0, 0.0, 1.0]))
+    setpoint = Setpoint(0.0, 0.0, 0.0, thrust_map.integer(hover_thrust()))
+    vehicle.hover()
+    for _ in range(100):
+        vehicle.step_setpoint(0.01, setpoint)
+    assert np.abs(vehicle.truth.vel).max() < 0.01
+    assert vehicle.truth.voltage == pytest.approx(3.75, abs=0.05)
+
+
+def test_the_default_platform_is_the_plant_itself() -> None:
+    plant = plant_config().parameters()
+    made = platform_parameters("cf21_legacy_props", "2026.04", 0.0)
+    assert all(np.array_equal(a, b) for a, b in zip(made, plant, strict=True))
+    assert platform_parameters("cf21_plus", "2026.04", 0.035).mass == pytest.approx(0.035)
 
 
 def test_the_battery_sags_with_thrust_and_drains() -> None:

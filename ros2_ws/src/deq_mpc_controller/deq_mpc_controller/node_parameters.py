@@ -126,6 +126,13 @@ def markdown_table(parameters: Sequence[Parameter]) -> str:
 
 _LINK = controller_config().link
 
+VEHICLE = (
+    Parameter("platform", "cf21_legacy_props", "platform in config/thrust_maps.yaml"),
+    Parameter("firmware", "2026.04", "firmware release, which belongs to a generation in config/thrust_maps.yaml"),
+    Parameter("mass", 0.0, "of the vehicle ready to fly [kg]; 0: the platform's", low=0.0, high=0.1),
+)
+"""What is flown, real or simulated."""
+
 CONTROLLER_NODE = (
     Parameter("robot", "cf", "name of the robot: prefix of its topics and services"),
     Parameter(
@@ -141,9 +148,7 @@ CONTROLLER_NODE = (
     Parameter("crazyflies_yaml_file", "", "Crazyswarm2's list of robots: uri and platform of `robot`; empty: none"),
     Parameter("sim", False, "the vehicle is simulated: uri and platform are those of the parameters"),
     Parameter("policy", "default", "checkpoint's path, or default, expert, straight-line"),
-    Parameter("platform", "cf21_legacy_props", "platform in config/thrust_maps.yaml"),
-    Parameter("firmware", "2026.04", "firmware release, which belongs to a generation in config/thrust_maps.yaml"),
-    Parameter("mass", 0.0, "of the vehicle ready to fly [kg]; 0: the platform's", low=0.0, high=0.1),
+    *VEHICLE,
     Parameter("connect_time", _LINK.connect_time, "give up connecting after so long [s]", low=0.1, high=600.0),
     Parameter("rate", 100.0, "control rate [Hz]", low=20.0, high=200.0),
     Parameter("auto", False, "arm, take off, fly to the goal and land once, as soon as everything is ready"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from deq_mpc_controller.node_parameters import Parameter
+from deq_mpc_controller.node_parameters import VEHICLE, Parameter
 from deq_mpc_sim.parameters import plant_config, world_config
 from deq_mpc_sim.scenes import Kind, Motion
 from deq_mpc_sim.toc import TocSize
@@ -32,6 +32,7 @@ _SCENE = (
 
 WORLD_NODE = (
     Parameter("uri", "udp://127.0.0.1:19850", "where the simulated Crazyflie listens"),
+    *VEHICLE,
     *_SCENE,
     _VIRTUAL_SCENE,
     Parameter("battery", plant_config().battery.capacity, "capacity of the battery [A s]", low=1.0),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
+from deq_mpc_controller.conversions import load_thrust_map
 from deq_mpc_controller.units import Hertz, Metre, Newton, Number, Radian, Second, Volt
 from deq_mpc_core.config import Config, in_unit, load_config
 from deq_mpc_core.errors import UserError
@@ -209,6 +210,22 @@ HEADING = 0.1
 """Largest heading of a vehicle put down by hand [rad]."""
 
 
-def draw_vehicle(rng: np.random.Generator, bounds: DisturbanceConfig | None = None) -> PlantParameters:
-    """A vehicle of the shipped plant; ``bounds``: default the shipped default ones."""
-    return perturb(plant_config().parameters(), bounds or world_config().disturbances, rng)
+def draw_vehicle(
+    rng: np.random.Generator, bounds: DisturbanceConfig | None = None, nominal: PlantParameters | None = None
+) -> PlantParameters:
+    """A vehicle around ``nominal``, default the shipped plant; ``bounds``: default the shipped default ones."""
+    return perturb(nominal or plant_config().parameters(), bounds or world_config().disturbances, rng)
+
+
+def platform_parameters(platform: str, firmware: str, mass: float) -> PlantParameters:
+    """The shipped plant made as heavy and as strong as another platform, see ``load_thrust_map``.
+
+    Inertia grows with the mass, and the battery carries any weight for as long; geometry, drag and motors stay.
+    """
+    nominal, thrust_map = plant_config().parameters(), load_thrust_map(platform, firmware, mass)
+    return nominal._replace(
+        mass=nominal.mass * thrust_map.load,
+        inertia=nominal.inertia * thrust_map.load,
+        thrust_max=np.full(MOTOR_COUNT, thrust_map.force_at_full / MOTOR_COUNT),
+        current_per_thrust=nominal.current_per_thrust * float(thrust_map.load**-1.5),
+    )
