@@ -209,6 +209,32 @@ def test_a_dead_motor_brings_it_down_and_mends_after_its_time():
     assert crazyflie.vehicle.parameters.thrust_max[1] > 0.0
 
 
+def test_weak_motors_take_more_of_a_setpoint_for_the_same_hover():
+    sound, weak = flying(seconds=4.0), flying("weak:0.2@takeoff+0", seconds=4.0)
+    assert weak.vehicle.parameters.thrust_max == pytest.approx(0.8 * sound.vehicle.parameters.thrust_max)
+    assert weak.truth.thrust == pytest.approx(sound.truth.thrust, rel=0.02)
+    assert weak.vehicle.motor_counts.mean() == pytest.approx(sound.vehicle.motor_counts.mean() / 0.8, rel=0.02)
+
+
+def test_a_worn_propeller_turns_faster_than_the_others():
+    crazyflie = flying("worn@takeoff+0", seconds=4.0)
+    first, *others = crazyflie.vehicle.motor_counts
+    assert first > 1.2 * np.mean(others)
+    assert crazyflie.vehicle.tilt < 0.05
+
+
+@pytest.mark.parametrize(("rate", "over"), [(10.0, False), (80.0, True)])
+def test_a_knock_turns_it_once(rate, over):
+    crazyflie = flying(f"knock:{rate}@3", seconds=2.99)
+    crazyflie.advance(0.015)
+    assert np.linalg.norm(crazyflie.truth.ang_vel[:2]) > 0.5 * rate
+    tilts = []
+    for _ in range(100):
+        hover(crazyflie, 0.02)
+        tilts.append(crazyflie.vehicle.tilt)
+    assert (max(tilts) > 1.5) == over
+
+
 def test_a_gust_pushes_sideways_for_its_time():
     calm, windy = flying(), flying("gust:0.03@takeoff+1/0.6")
     assert np.linalg.norm(calm.truth.pos[:2]) < 0.01

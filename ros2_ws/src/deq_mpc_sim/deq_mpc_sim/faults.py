@@ -16,6 +16,9 @@ Written as ``KIND[.DIRECTION][:VALUE]@[takeoff+]ONSET[/DURATION]``, times in s:
 | locked | | the supervisor locks, at the onset |
 | low-battery | V, at rest (3.3) | the cell is as good as empty, from the onset on |
 | dead-motor | 1 to 4 (1) | a motor gives no thrust |
+| weak | share (0.2) | all motors give that much less thrust: worn propellers, a wrong thrust map |
+| worn | share (0.2) | one propeller does |
+| knock | rad/s (60) | something hits it at the onset: a turn about a random horizontal axis |
 | gust | N (0.05) | a steady push in a random horizontal direction |
 
 Directions: ``up`` to the vehicle, ``down`` from it, or both. This module has no clock and draws no random numbers.
@@ -44,6 +47,9 @@ class FaultKind(Enum):
     LOCKED = "locked"
     LOW_BATTERY = "low-battery"
     DEAD_MOTOR = "dead-motor"
+    WEAK = "weak"
+    WORN = "worn"
+    KNOCK = "knock"
     GUST = "gust"
 
 
@@ -55,13 +61,23 @@ class Direction(Enum):
 
 
 _LINK = frozenset((FaultKind.LOSS, FaultKind.DELAY, FaultKind.REORDER, FaultKind.MUTE))
-_DEFAULTS = {FaultKind.LOW_BATTERY: 3.3, FaultKind.DEAD_MOTOR: 1.0, FaultKind.GUST: 0.05}
+_DEFAULTS = {
+    FaultKind.LOW_BATTERY: 3.3,
+    FaultKind.DEAD_MOTOR: 1.0,
+    FaultKind.WEAK: 0.2,
+    FaultKind.WORN: 0.2,
+    FaultKind.KNOCK: 60.0,
+    FaultKind.GUST: 0.05,
+}
 _RANGES = {
     FaultKind.LOSS: (0.0, 1.0),
     FaultKind.DELAY: (0.0, 10.0),
     FaultKind.REORDER: (0.0, 1.0),
     FaultKind.LOW_BATTERY: (2.5, 4.2),
     FaultKind.DEAD_MOTOR: (1.0, 4.0),
+    FaultKind.WEAK: (0.0, 1.0),
+    FaultKind.WORN: (0.0, 1.0),
+    FaultKind.KNOCK: (0.0, 200.0),
     FaultKind.GUST: (0.0, 1.0),
 }
 """Of the values; the other kinds have none."""

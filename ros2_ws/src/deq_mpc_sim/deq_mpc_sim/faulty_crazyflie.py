@@ -102,18 +102,24 @@ class FaultyCrazyflie:
                 self._crazyflie.reboot()
             elif fault not in self._happened and fault.kind is FaultKind.LOCKED:
                 self._crazyflie.lock()
+            elif fault not in self._happened and fault.kind is FaultKind.KNOCK:
+                self.vehicle.knock(fault.value * self._wind)
         self._happened.update(active)
         self.vehicle.parameters = _broken(self._sound, active)
         self._crazyflie.push = worst(active, FaultKind.GUST) * self._wind
 
 
 def _broken(sound: PlantParameters, active: Sequence[Fault]) -> PlantParameters:
-    """A vehicle with dead motors and an empty battery, as the active faults say."""
+    """A vehicle with dead motors, bad propellers and an empty battery, as the active faults say."""
     thrust_max = sound.thrust_max.copy()
     voltage = sound.full_voltage
     for fault in active:
         if fault.kind is FaultKind.DEAD_MOTOR:
             thrust_max[int(fault.value) - 1] = 0.0
+        elif fault.kind is FaultKind.WEAK:
+            thrust_max *= 1.0 - fault.value
+        elif fault.kind is FaultKind.WORN:
+            thrust_max[0] *= 1.0 - fault.value
         elif fault.kind is FaultKind.LOW_BATTERY:
             voltage = min(voltage, fault.value)
     return sound._replace(thrust_max=thrust_max, full_voltage=voltage)

@@ -157,6 +157,10 @@ class Vehicle:
         _simulate(self._body, self._controller, self._counts, setpoint, push, ticks, self.parameters, self._gains)
         self._tick += steps
 
+    def knock(self, rates: ArrayLike) -> None:
+        """Something hits it: body rates (3,) [rad/s] on top of its own."""
+        self._body[plant.RATES] += rates
+
     @property
     def t(self) -> float:
         """Time since reset [s]."""

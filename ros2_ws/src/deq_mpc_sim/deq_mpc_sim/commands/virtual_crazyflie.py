@@ -62,7 +62,8 @@ def virtual_crazyflie(  # noqa: PLR0913 - the options of the command
     stop. There are no decks.
 
     Kinds of faults: loss, delay, reorder, mute (with .up or .down for one way), refuse (no new connections), reboot,
-    locked, low-battery[:VOLT], dead-motor[:1..4], gust[:NEWTON]. Examples: --fault mute@5 --fault gust:0.05@takeoff+2/1
+    locked, low-battery[:VOLT], dead-motor[:1..4], weak[:SHARE], worn[:SHARE], knock[:RAD/S], gust[:NEWTON].
+    Examples: --fault mute@5 --fault gust:0.05@takeoff+2/1
     """
     import threading
 
