@@ -24,3 +24,18 @@ def next_gust(force: Array, dt: float, config: DisturbanceConfig, rng: np.random
     """Force (3,) [N] ``dt`` after it was ``force``."""
     keep = np.exp(-dt / config.gust_time)
     return np.asarray(keep * force + np.sqrt(1.0 - keep**2) * rng.normal(0.0, config.gust_force, 3))
+
+
+class GustForce:
+    """The gust force (3,) [N] at increasing times [s]."""
+
+    def __init__(self, config: DisturbanceConfig, rng: np.random.Generator) -> None:
+        self._config, self._rng = config, rng
+        self._t, self._force = 0.0, first_gust(config, rng)
+
+    def __call__(self, t: float) -> Array:
+        """At ``t`` [s]."""
+        if t > self._t:
+            self._force = next_gust(self._force, t - self._t, self._config, self._rng)
+            self._t = t
+        return self._force
