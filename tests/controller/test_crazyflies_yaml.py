@@ -189,6 +189,7 @@ def test_the_file_decides_what_is_flown_and_the_parameters_the_rest(write) -> No
         "cf21_plus",
         DEFAULTS["firmware"],
     )
+    assert vehicle.initial_position == (0.0, 0.5, 0.0)
     vehicle = choose_vehicle(values | {"robot": "cf7"})
     assert (vehicle.uri, vehicle.platform, vehicle.firmware) == ("usb://0", "cf21_brushless", "2025.12")
 
@@ -203,5 +204,6 @@ def test_without_a_file_the_parameters_decide() -> None:
 def test_a_simulated_vehicle_is_that_of_the_parameters_but_must_be_in_the_file(write) -> None:
     values = DEFAULTS | {"crazyflies_yaml_file": write(FULL), "robot": "cf7", "sim": True}
     assert choose_vehicle(values).uri == DEFAULTS["uri"]
+    assert choose_vehicle(values).initial_position is None
     with pytest.raises(UserError, match="there is no robot 'cf'"):
         choose_vehicle(values | {"robot": "cf"})

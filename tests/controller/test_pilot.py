@@ -408,6 +408,22 @@ def test_a_vehicle_carried_elsewhere_before_arming_is_believed() -> None:
     assert estimate.x[0] == 1.0
 
 
+def test_a_vehicle_is_where_it_is_said_to_stand_before_it_is_armed_once() -> None:
+    pilot = Pilot(STRAIGHT, STRAIGHT, controller_config(), THRUST_MAP, place=np.array([1.0, 0.0, 0.0]))
+
+    def wait_at(x: float, began: float) -> Step:
+        for t in began + np.arange(0.0, 1.3, PERIOD):
+            pilot.add_pose(t, [x, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], t)
+            step = pilot.step(t, Surroundings(), HEALTHY)
+        return step
+
+    step = wait_at(0.0, 0.0)
+    assert step.state.mode is Mode.IDLE
+    assert "initial_position" in step.missing[0]
+    assert wait_at(0.9, 2.0).state.mode is Mode.READY
+    assert wait_at(0.0, 4.0).state.mode is Mode.READY
+
+
 def test_obstacles_move_on_between_messages_but_not_for_ever() -> None:
     world = Surroundings(obstacles=np.array([[0.0, 0.0, 1.0, 0.1, 0.5, 0.0, -0.5]]), obstacles_stamp=10.0)
     np.testing.assert_allclose(world.obstacles_at(10.1)[0, :3], [0.05, 0.0, 0.95])

@@ -38,6 +38,10 @@ ITEMS = [
         {"pos": np.array([0.2, 2.5, 0.0]), "vehicle": replace(VEHICLE, pos=None)},
         "outside the fence, at (0.20, 2.50, 0.00)",
     ),
+    (
+        {"place": np.array([0.2, 0.3, 0.0])},
+        "it stands at (0.20, -0.10) m, its initial_position in crazyflies.yaml is (0.20, 0.30) m",
+    ),
     ({"rpy": np.array([0.0, 0.5, 0.0])}, "a tilt of 0 and 29 deg"),
     ({"obstacles_known": False}, "no obstacles; publish them on /obstacles"),
     ({"obstacle_age": 0.6}, "obstacles that move are 0.6 s old; check who publishes"),
@@ -52,6 +56,7 @@ def test_nothing_is_missing() -> None:
     assert items(GOOD) == ()
     assert items(replace(GOOD, vehicle=replace(VEHICLE, pos=None))) == ()
     assert items(replace(GOOD, obstacles_wanted=False, obstacles_known=False)) == ()
+    assert items(replace(GOOD, place=POS + np.array([0.1, 0.2, 0.7]))) == ()  # heights differ by what is the origin
 
 
 def test_a_flight_without_obstacles_is_possible_but_said() -> None:

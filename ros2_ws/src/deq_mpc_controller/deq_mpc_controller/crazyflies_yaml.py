@@ -147,11 +147,12 @@ def _ignored_keys(file: _File, name: str, robot: _Robot, kind: _RobotType, sourc
 
 @dataclass(frozen=True)
 class Vehicle:
-    """What is flown: where it answers, and how its thrust is to be understood."""
+    """What is flown: where it answers, how its thrust is to be understood, and where it stands (3,) [m], if said."""
 
     uri: str
     platform: str
     firmware: str
+    initial_position: tuple[float, float, float] | None = None
     ignored: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -170,4 +171,10 @@ def choose_vehicle(values: Mapping[str, Any]) -> Vehicle:
     entry = read_robot(values["crazyflies_yaml_file"], values["robot"])
     if values["sim"]:
         return given
-    return Vehicle(entry.uri, entry.platform or given.platform, entry.firmware or given.firmware, entry.ignored)
+    return Vehicle(
+        entry.uri,
+        entry.platform or given.platform,
+        entry.firmware or given.firmware,
+        entry.initial_position,
+        entry.ignored,
+    )

@@ -78,6 +78,7 @@ class Pilot:
         thrust_map: ThrustMap,
         auto: bool = False,
         state: FlightState | None = None,
+        place: Array | None = None,
     ) -> None:
         """A pilot on the ground, or wherever ``state`` says.
 
@@ -88,12 +89,14 @@ class Pilot:
             thrust_map: of the vehicle.
             auto: one flight to the goal and down, without any request.
             state: where the flight stands.
+            place: (3,) where the vehicle is said to stand before its first flight [m].
         """
         self.estimator = Estimator(config.estimator)
         self.state = state or FlightState()
         self._commander = Commander(policy, hover_policy, config, thrust_map)
         self._config = config
         self._auto = auto
+        self._place = place
         self._mocap = MocapMonitor()
         self._response = AttitudeReference()
         self._thrust = hover_thrust.ThrustFactor()
@@ -152,6 +155,8 @@ class Pilot:
             ),
             self._config.flight,
         )
+        if self.state.mode is Mode.READY:
+            self._place = None  # it was there; from now on it may be carried, or land, elsewhere
         self.estimator.grounded = not self.state.airborne
         if estimate is not None:
             self._thrust = hover_thrust.observe(self._thrust, estimate, self.state.airborne, self._config.hover_thrust)
@@ -235,6 +240,7 @@ class Pilot:
             obstacles_wanted=self._auto,
             obstacles_known=world.obstacles_known,
             obstacle_age=world.motion_age(facts.t),
+            place=self._place,
         )
 
     def _judge(self, facts: safety.Facts, ready: Readiness | None) -> tuple[safety.Verdict, tuple[str, ...]]:

@@ -29,6 +29,7 @@ class PreflightConfig(Config):
     mocap_rate: Hertz
     mocap_latency: Second
     estimator_distance: Metre
+    initial_distance: Metre
     tilt: Radian
 
 
@@ -43,6 +44,7 @@ class Readiness:
         attitude_age: since the last pose with an attitude [s].
         obstacles_wanted, obstacles_known: whether the flight waits for obstacles, and has got any.
         obstacle_age: since the last news of those that move [s].
+        place: (3,) where it is said to stand, of which x and y count [m]; None: not said, or it has stood there.
     """
 
     vehicle: VehicleStatus = field(default_factory=VehicleStatus)
@@ -53,6 +55,7 @@ class Readiness:
     obstacles_wanted: bool = False
     obstacles_known: bool = False
     obstacle_age: float = 0.0
+    place: Array | None = None
 
 
 def advice(ready: Readiness) -> tuple[str, ...]:
@@ -112,6 +115,10 @@ def _place(ready: Readiness, config: PreflightConfig, safety: SafetyConfig) -> I
     if ready.rpy is not None and not max(abs(ready.rpy[0]), abs(ready.rpy[1])) <= config.tilt:
         degrees = np.degrees(ready.rpy[:2])
         yield f"it reads a tilt of {degrees[0]:.0f} and {degrees[1]:.0f} deg; put it level, check its rigid body"
+    place = ready.place
+    if place is not None and not float(np.linalg.norm(place[:2] - ready.pos[:2])) <= config.initial_distance:
+        said = f"its initial_position in crazyflies.yaml is {_text(place[:2])} m"
+        yield f"it stands at {_text(ready.pos[:2])} m, {said}; put it there, or check what is tracked under its name"
     own = ready.vehicle.pos
     if own is not None and not float(np.linalg.norm(own - ready.pos)) <= config.estimator_distance:
         yield f"its own estimate says {_text(own)} m, mocap {_text(ready.pos)} m; forward the poses: link.extpose_rate"
