@@ -42,14 +42,22 @@ def natural_steps(model: Model, data: Data, field: str) -> Array:
 
 
 def finite_differences(
-    model: Model, solve: Solve, data: Data, state: SolverState, weight: Array, field: str, entries: NDArray[np.int64]
+    model: Model,
+    solve: Solve,
+    data: Data,
+    state: SolverState,
+    weight: Array,
+    field: str,
+    entries: NDArray[np.int64],
+    size: float = 1.0,
 ) -> Array:
     """Gradients (B, E) of sum(weight * plan) by some entries of the flattened field: all solves in one batch.
 
     Central differences; for spheres of fourth order, since small ones bend more than those of second order can follow.
+    Steps are ``size`` times `STEPS`.
     """
     stencil = FOURTH_ORDER if field in ("centres", "radii") else SECOND_ORDER
-    value, steps = flat(np.asarray(getattr(data, field))), flat(natural_steps(model, data, field))
+    value, steps = flat(np.asarray(getattr(data, field))), size * flat(natural_steps(model, data, field))
     batch, count, points = len(value), len(entries), len(stencil)
     which = np.repeat(np.arange(batch), points * count)
     varied = np.array(np.broadcast_to(value[:, None, None], (batch, count, points, value.shape[1])))
@@ -92,6 +100,15 @@ def errors(found: Array, expected: Array) -> Array:
     """Norm (B,) of the difference of two batches of gradients, relative to the expected."""
     a, b = flat(found), flat(expected)
     return np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)
+
+
+def nearest(found: Array, candidates: list[Array]) -> Array:
+    """Of the expected gradients (B, E) by steps of several sizes the nearest of each sample.
+
+    The best size is between the rounding of the solves and the bend of the problem, each sample's at another place.
+    """
+    distances = [np.linalg.norm(flat(found) - flat(candidate), axis=1) for candidate in candidates]
+    return np.array(candidates)[np.argmin(distances, axis=0), np.arange(len(found))]
 
 
 def assert_same_gradients(found: Array, expected: Array, name: str, zero: float = 1e-6) -> None:
