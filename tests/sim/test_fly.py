@@ -129,6 +129,8 @@ def test_bad_input_is_refused_before_anything_starts(workspace: Path) -> None:
     assert "--speling" in refusal("--speling", "1")
     assert "cf99" in refusal("--platform", "cf99")
     assert "1999" in refusal("--firmware", "1999")
+    assert "0.045 kg cannot be flown" in refusal("--mass", "0.045")
+    assert "parameter 'mass' is 31.8" in refusal("--mass", "31.8")
 
 
 def test_a_port_in_use_or_no_port_is_refused(workspace: Path) -> None:

@@ -38,9 +38,10 @@ def fly(  # noqa: PLR0913 - the options of the command
         ),
     ] = None,
     platform: Annotated[
-        str | None, typer.Option(help="The vehicle, as config/thrust_maps.yaml names it; default: the simulated one's.")
+        str | None, typer.Option(help="The vehicle, as config/thrust_maps.yaml names it; default: the launch file's.")
     ] = None,
     firmware: Annotated[str | None, typer.Option(help="Generation of its firmware, in the same file.")] = None,
+    mass: Annotated[float, typer.Option(help="Of the vehicle ready to fly [kg]; 0: the platform's.")] = 0.0,
     out: Annotated[Path, typer.Option(help="Folder that receives the flight's folder.")] = Path("flights"),
 ) -> None:
     """Fly once, over ROS and in real time.
@@ -71,6 +72,7 @@ def fly(  # noqa: PLR0913 - the options of the command
         "obstacles": obstacles,
         "scene": scene,
         "radius": repr(radius),
+        "mass": repr(mass),
         "sim": str(simulated).lower(),
         "out": str(out),
         "name": name,
