@@ -468,6 +468,22 @@ def test_a_setpoint_carries_what_is_planned_after_it_and_the_stamp_of_its_pose()
     assert (flight.steps[0].setpoint.plan, flight.steps[0].setpoint.stamp) == ((), None)
 
 
+def test_after_a_late_step_the_estimate_knows_what_the_link_sent_meanwhile() -> None:
+    def error_after_pause(knows: bool) -> float:
+        flight, config = Flight(), controller_config().link
+        if not knows:
+            flight.pilot._catch_up = lambda _now: None
+        setpoint = flight.run(lambda step: flight.fly_began is not None and step.t - flight.fly_began > 0.3).setpoint
+        began = flight.vehicle.t
+        while flight.vehicle.t < began + 0.19:
+            age = flight.vehicle.t - began
+            flight.vehicle.step(0.005, due_setpoint(setpoint, age, config).command)
+        estimate = flight.pilot.step(flight.vehicle.t, flight.world, HEALTHY).estimate
+        return float(np.max(np.abs(estimate.x[6:8] - flight.vehicle.truth.rpy[:2])))
+
+    assert error_after_pause(knows=True) < 0.5 * error_after_pause(knows=False)
+
+
 def test_a_broken_policys_plan_is_not_followed() -> None:
     broken = BrokenPolicy(20, Command(0.1, 0.0, 0.0, 0.3), Status.NUMERICAL_FAILURE)
     flight = Flight(policy=broken)

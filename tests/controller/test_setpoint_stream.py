@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deq_mpc_controller.planned_inputs import planned_inputs
-from deq_mpc_controller.setpoint_stream import due_setpoint, planned_command
+from deq_mpc_controller.setpoint_stream import Sent, due_setpoint, planned_command
 from deq_mpc_controller.settings import controller_config
 from deq_mpc_controller.vehicle_io import NO_COMMAND, OFF, Setpoint, SetpointKind
 from deq_mpc_core.models.crazyflie import crazyflie_model, hover_thrust, nominal_params
@@ -153,3 +153,24 @@ def test_the_first_input_of_a_policys_plan_is_its_command() -> None:
     assert len(inputs) == 5
     np.testing.assert_allclose(inputs[0], command, atol=2e-3)
     assert all(np.abs(np.subtract(a, b)).max() < 0.5 for a, b in pairwise(inputs))
+
+
+@quick
+@given(setpoint=flights, looks=st.lists(st.floats(0.0, 3.0), min_size=1, max_size=6))
+def test_what_was_sent_is_known_once_each_however_often_one_looks(setpoint: Setpoint, looks: list[float]) -> None:
+    sent, stream = Sent(10.0, setpoint), []
+    for look in sorted(looks):
+        sent, new = sent.until(10.0 + look, CONFIG)
+        stream += new
+    _, at_once = Sent(10.0, setpoint).until(10.0 + max(looks), CONFIG)
+    assert stream == at_once
+    assert all(10.0 < t <= 10.0 + max(looks) for t, _ in stream)
+    assert all(after > before for (before, _), (after, _) in pairwise(stream))
+    if max(looks) > END + 2.0 * CONFIG.send_period:
+        assert stream[-1][1] == NO_COMMAND
+
+
+def test_nothing_is_sent_between_steps_in_time_nor_instead_of_motors_off() -> None:
+    assert Sent(1.0, TILTED).until(1.01, CONFIG)[1] == []
+    assert Sent(1.0, OFF).until(9.0, CONFIG)[1] == []
+    assert [t for t, _ in Sent(1.0, TILTED).until(1.031, CONFIG)[1]] == pytest.approx([1.015, 1.03])

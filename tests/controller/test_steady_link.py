@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from math import inf
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
+from deq_mpc_controller.setpoint_stream import Sent
 from deq_mpc_controller.settings import controller_config
 from deq_mpc_controller.steady_link import ARMED, AUTO_ARM, FLYING, Cancelled, SteadyLink
 from deq_mpc_controller.vehicle_io import OFF, Setpoint, SetpointKind, VehicleStatus
@@ -142,6 +144,26 @@ def test_the_last_word_of_a_link_that_is_closed_is_to_disarm() -> None:
     link._thread.start()
     link.close()
     assert link.requests[-1] == (link.t, False)
+
+
+def test_what_it_sends_by_itself_is_what_the_controller_believes() -> None:
+    """Estimator and link follow the same stream after a late control step."""
+    plan = tuple(Command(0.0, 0.05 * k, 0.0, 0.3) for k in range(6))
+    link, setpoint = Bench(), Setpoint(SetpointKind.FLY, FLY.command, arm=True, plan=plan, spacing=0.05)
+    link.send(setpoint)
+    times = []
+    end = CONFIG.hold_time + CONFIG.level_time
+    while link.t < end + 0.1:
+        link.serve()
+        times.append(link.t)
+        link.t += CONFIG.send_period * (1.0 + 1e-9)
+    _, believed = Sent(0.0, setpoint).until(link.t, CONFIG)
+    assert len(believed) > CONFIG.level_time / CONFIG.send_period
+    for (t, command), sent, sent_at in zip(believed, link.sent[1:], times[1:], strict=False):
+        assert t == pytest.approx(sent_at, abs=1e-6)
+        if abs(t - end) > 1e-6:  # one of the two may be level yet, the other off
+            np.testing.assert_allclose(command, sent.command, atol=1e-6)
+    assert all(sent.kind is SetpointKind.OFF for sent in link.sent[len(believed) + 1 :])
 
 
 phases = st.lists(

@@ -21,6 +21,7 @@ from deq_mpc_controller.manoeuvres import Manoeuvre
 from deq_mpc_controller.mocap_monitor import MocapMonitor, MocapReport
 from deq_mpc_controller.preflight import Readiness
 from deq_mpc_controller.response import AttitudeReference
+from deq_mpc_controller.setpoint_stream import Sent
 from deq_mpc_controller.settings import ControllerConfig
 from deq_mpc_controller.surroundings import Surroundings
 from deq_mpc_controller.vehicle_io import Setpoint, VehicleStatus
@@ -101,6 +102,7 @@ class Pilot:
         self._response = AttitudeReference()
         self._thrust = hover_thrust.ThrustFactor()
         self._memory = safety.Memory()
+        self._sent = Sent()
 
     def warm_up(self) -> None:
         """Run every policy once: compiles what is compiled on first use."""
@@ -111,6 +113,7 @@ class Pilot:
 
         On the ground a jump is a vehicle put elsewhere, and a stamp far back a clock that was set: start anew.
         """
+        self._catch_up(received)
         before = self.estimator.stamp
         gate = self.estimator.add_pose(stamp, pos, quat, received)
         set_back = gate is Gate.OUT_OF_ORDER and before is not None and stamp < before - _CLOCK_STEP
@@ -130,6 +133,7 @@ class Pilot:
         manoeuvre: Manoeuvre | None = None,
     ) -> Step:
         """One control step at ``now`` [s]; ``late``: the last one missed its deadline; ``manoeuvre``: of a request."""
+        self._catch_up(now)
         estimate = self.estimator.estimate(now)
         mocap = self._mocap.report(now)
         facts = self._facts(now, estimate, vehicle, world, mocap, late)
@@ -164,6 +168,7 @@ class Pilot:
         hover = self._thrust.hover_thrust
         last = self._commander.act(reference, now, estimate, world, self.state.home, hover)
         setpoint = self._commander.setpoint(self.state, reference.source, estimate, hover)
+        self._sent = Sent(now, setpoint)
         self.estimator.add_command(now, setpoint.command)
         self._response.send(now, setpoint.command)
         if not self.state.airborne:
@@ -184,6 +189,13 @@ class Pilot:
             advice=() if ready is None else preflight.advice(ready),
             thrust=self._thrust,
         )
+
+    def _catch_up(self, now: float) -> None:
+        """Tell estimator and reference what the link has sent by itself since the last setpoint, if a step is late."""
+        self._sent, stream = self._sent.until(now, self._config.link)
+        for stamp, command in stream:
+            self.estimator.add_command(stamp, command)
+            self._response.send(stamp, command)
 
     def _facts(
         self,

@@ -10,8 +10,8 @@ each other and never go back; motors off and the emergency stop stay what they a
 
 from __future__ import annotations
 
-from dataclasses import replace
-from math import isfinite
+from dataclasses import dataclass, replace
+from math import ceil, isfinite
 
 from deq_mpc_controller.vehicle_io import NO_COMMAND, OFF, LinkConfig, Setpoint, SetpointKind
 from deq_mpc_core.models.crazyflie import hover_thrust
@@ -30,6 +30,34 @@ def due_setpoint(last: Setpoint, age: float, config: LinkConfig) -> Setpoint:
         hover = hover_thrust() if last.hover is None else last.hover
         return replace(last, command=NO_COMMAND._replace(thrust=config.level_thrust * hover))
     return OFF
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A setpoint, and how far it is known what the link sent after it.
+
+    Attributes:
+        t: when it was sent [s]; setpoint: itself.
+        repeats: how many periods of the stream after it are known.
+    """
+
+    t: float = 0.0
+    setpoint: Setpoint = OFF
+    repeats: int = 0
+
+    def until(self, now: float, config: LinkConfig) -> tuple[Sent, list[tuple[float, Command]]]:
+        """What the link has sent since until ``now`` [s], with the times, if nobody gave it a newer setpoint.
+
+        Every ``send_period``, up to the end of the stream: motors off stay off.
+        """
+        if self.setpoint.kind is not SetpointKind.FLY:
+            return self, []
+        period = config.send_period
+        last = ceil((config.hold_time + config.level_time) / period) + 1
+        count = min(max(ceil((now - self.t) / period) - 1, self.repeats), last)
+        ages = [number * period for number in range(self.repeats + 1, count + 1)]
+        stream = [(self.t + age, due_setpoint(self.setpoint, age, config).command) for age in ages]
+        return replace(self, repeats=count), stream
 
 
 def planned_command(setpoint: Setpoint, age: float) -> Command:
