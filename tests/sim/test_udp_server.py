@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from deq_mpc_core.errors import UserError
+from deq_mpc_sim import udp_server
 from deq_mpc_sim.supervisor import Bit
 from deq_mpc_sim.udp_server import UdpServer
 from deq_mpc_sim.vehicle import Vehicle
@@ -161,3 +162,16 @@ def test_a_failure_in_the_thread_is_raised_at_the_end(server, monkeypatch):
     wait_for(lambda: not broken._thread.is_alive())
     with pytest.raises(RuntimeError, match="stopped on an error"):
         broken.close()
+
+
+def test_the_truth_is_of_now_though_nobody_sends(monkeypatch):
+    monkeypatch.setattr(udp_server, "_WAIT", 0.3)  # s, in which its thread waits for a datagram
+    vehicle = Vehicle()
+    with UdpServer(VirtualCrazyflie(vehicle), port=0) as running:
+        times = []
+
+        def look():
+            times.append(running.truth().t)
+
+        wait_for(lambda: times and times[-1] > times[0] + 0.2, look)
+    assert len(set(times)) > 4  # the thread alone would have moved it on once

@@ -107,7 +107,9 @@ class UdpServer:
         self.close()
 
     def truth(self) -> Truth:
-        """What the vehicle really does, now."""
+        """What the vehicle really does, now: it is brought to the present for that, whatever its thread waits for."""
+        if self._thread.is_alive():
+            self._advance()
         with self._lock:
             return self._crazyflie.truth
 
@@ -142,15 +144,12 @@ class UdpServer:
 
     def _advance(self) -> None:
         """Bring the vehicle to the present and send what it logged on the way."""
-        now = time.monotonic()
-        lag = now - self._epoch - self._crazyflie.t
-        if lag > _MAX_LAG:
-            self._epoch += lag
-            return
-        if lag <= 0.0:
-            return
         with self._lock:
-            stream = self._crazyflie.advance(lag)
+            lag = time.monotonic() - self._epoch - self._crazyflie.t
+            if lag > _MAX_LAG:
+                self._epoch += lag
+                return
+            stream = self._crazyflie.advance(lag) if lag > 0.0 else []
         if self._peer is not None:
             self._send(stream, self._peer)
 
