@@ -6,78 +6,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from cflib.crazyflie.commander import Commander
+from witness import CLIMB, CONFIG, THRUST_MAP, WitnessServer, connected, wait_for
 
-from deq_mpc_controller.conversions import decode_extpose, load_thrust_map, rpyt_from_command, rpyt_from_packet
+from deq_mpc_controller.conversions import rpyt_from_command, rpyt_from_packet
 from deq_mpc_controller.link import CrazyflieLink
-from deq_mpc_controller.settings import controller_config
-from deq_mpc_controller.vehicle_io import OFF, LinkConfig, Setpoint, SetpointKind
+from deq_mpc_controller.vehicle_io import OFF, Setpoint, SetpointKind
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.policy.interface import Command
-from deq_mpc_sim.crtp import Packet, Port
-from deq_mpc_sim.supervisor import Bit, Supervisor
-from deq_mpc_sim.udp_server import UdpServer
-from deq_mpc_sim.vehicle import Vehicle
-from deq_mpc_sim.virtual_crazyflie import VirtualCrazyflie
-
-CONFIG = controller_config().link
-THRUST_MAP = load_thrust_map("cf21_legacy_props", "2026.04")
-CLIMB = Setpoint(SetpointKind.FLY, Command(0.0, 0.0, 0.0, 0.36), arm=True)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true"
-        time.sleep(0.005)
-
-
-class Witness(VirtualCrazyflie):
-    """A virtual Crazyflie that remembers what it received, and falls silent, or old, on demand."""
-
-    def __init__(self, vehicle: Vehicle, auto_arm: bool, protocol: int) -> None:
-        super().__init__(vehicle, auto_arm=auto_arm)
-        self.received: list[Packet] = []
-        self.protocol = protocol
-        self.mute = False
-
-    def handle(self, packet: Packet) -> list[Packet]:
-        self.received.append(packet)
-        if self.mute or (packet.port == Port.SUPERVISOR and self.protocol < 12):
-            return []
-        replies = super().handle(packet)
-        if (packet.port, packet.channel, packet.data) == (Port.PLATFORM, 1, b"\0"):
-            return [Packet(Port.PLATFORM, 1, bytes([0, self.protocol]))]
-        return replies
-
-    def advance(self, dt: float) -> list[Packet]:
-        stream = super().advance(dt)
-        return [] if self.mute else stream
-
-    def sent_to(self, port: int, channel: int = 0) -> list[bytes]:
-        """Data of the packets that came to a port and channel."""
-        return [packet.data for packet in list(self.received) if (packet.port, packet.channel) == (port, channel)]
-
-    def thrusts(self) -> list[int]:
-        """Of the RPYT packets."""
-        return [rpyt_from_packet(data).thrust for data in self.sent_to(Port.COMMANDER)]
-
-
-class WitnessServer(UdpServer):
-    """Behind a UDP port."""
-
-    def __init__(self, auto_arm: bool = True, protocol: int = 12, port: int = 0) -> None:
-        vehicle = Vehicle()
-        vehicle.reset(np.zeros(3))
-        self.crazyflie = Witness(vehicle, auto_arm, protocol)
-        super().__init__(self.crazyflie, port=port)
-
-
-def connected(server: UdpServer, config: LinkConfig = CONFIG, **options: object) -> CrazyflieLink:
-    link = CrazyflieLink(server.uri, THRUST_MAP, config, **options)
-    link.connect()
-    wait_for(lambda: link.status().age < 1.0)
-    return link
+from deq_mpc_sim.crtp import Port
+from deq_mpc_sim.supervisor import Bit
 
 
 @pytest.fixture
@@ -286,96 +223,6 @@ def test_the_high_level_commander_gets_the_vehicle_when_asked(server: WitnessSer
     wait_for(lambda: len(crazyflie.thrusts()) >= before + 2)
     assert crazyflie.thrusts()[before : before + 2] == [0, rpyt_from_command(CLIMB.command, THRUST_MAP).thrust]
     assert crazyflie.sent_to(Port.GENERIC_COMMANDER, 1) == [b"\0" * 5]
-
-
-def test_the_newest_pose_is_forwarded_no_faster_than_wanted() -> None:
-    with WitnessServer() as server:
-        link = connected(server, CONFIG.model_copy(update={"extpose_rate": 20.0}))
-        began, sent = server.crazyflie.t, 0
-        while server.crazyflie.t < began + 0.5:
-            sent += 1
-            link.send_pose(np.array([sent, 0.0, 1.0]), np.array([0.0, 0.0, 0.0, 1.0]))
-            time.sleep(0.003)
-        wait_for(lambda: decode_extpose(server.crazyflie.sent_to(Port.LOCALIZATION, 1)[-1])[0][0] == sent)
-        duration = server.crazyflie.t - began
-        numbers = [decode_extpose(data)[0][0] for data in server.crazyflie.sent_to(Port.LOCALIZATION, 1)]
-        assert numbers == sorted(set(numbers))
-        assert 2 <= len(numbers) <= 20.0 * duration + 2
-        link.close()
-
-
-def parameter_writes(server: WitnessServer, link: CrazyflieLink) -> list[tuple[str, int]]:
-    """Name and value of each parameter that was written, one byte long."""
-    toc = link._cf.param.toc
-    writes = [(data[0] + 256 * data[1], data[2]) for data in server.crazyflie.sent_to(Port.PARAM, 2)]
-    elements = [(toc.get_element_by_id(number), value) for number, value in writes]
-    return [(f"{element.group}.{element.name}", value) for element, value in elements]
-
-
-def test_the_estimator_that_takes_poses_is_chosen_and_begins_anew(server: WitnessServer, link: CrazyflieLink) -> None:
-    wait_for(lambda: len(parameter_writes(server, link)) == 3)
-    assert parameter_writes(server, link) == [
-        ("stabilizer.estimator", 2),
-        ("kalman.resetEstimation", 1),
-        ("kalman.resetEstimation", 0),
-    ]
-
-    def located() -> bool:
-        link.send_pose(np.array([1.0, -0.5, 0.1]), np.array([0.0, 0.0, 0.0, 1.0]))
-        return bool(np.allclose(link.status().pos, [1.0, -0.5, 0.1], atol=0.01))
-
-    wait_for(located)
-    assert len(parameter_writes(server, link)) == 3
-
-
-def test_no_estimator_is_reset_in_the_air(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A controller that is started while the vehicle flies: its reports say so."""
-    flying = [True]
-    monkeypatch.setattr(Supervisor, "flying", lambda _self, _t: flying[0])
-    with WitnessServer() as server:
-        link = connected(server)
-        before = len(server.crazyflie.sent_to(Port.COMMANDER))
-        wait_for(lambda: len(server.crazyflie.sent_to(Port.COMMANDER)) > before + 20)
-        assert parameter_writes(server, link) == []
-        flying[0] = False
-        wait_for(lambda: len(parameter_writes(server, link)) == 3)
-        link.close()
-
-
-def test_no_pose_is_forwarded_at_rate_zero() -> None:
-    with WitnessServer() as server:
-        link = connected(server, CONFIG.model_copy(update={"extpose_rate": 0.0}))
-        link.send_pose(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))
-        before = len(server.crazyflie.sent_to(Port.COMMANDER))
-        wait_for(lambda: len(server.crazyflie.sent_to(Port.COMMANDER)) > before + 5)
-        assert server.crazyflie.sent_to(Port.LOCALIZATION, 1) == []
-        assert server.crazyflie.sent_to(Port.PARAM, 2) == []
-        link.close()
-
-
-def test_a_received_setpoint_is_paired_with_the_pose_that_it_was_computed_from() -> None:
-    stamps: dict[bytes, float] = {}
-    wire: list[bytes] = []
-
-    class Recorder:
-        def send_packet(self, packet: object) -> None:
-            wire.append(bytes(packet.data))
-
-    def remember(_now: float, setpoint: Setpoint) -> None:
-        if setpoint.kind is SetpointKind.FLY and setpoint.stamp is not None:
-            Commander(Recorder()).send_setpoint(*rpyt_from_command(setpoint.command, THRUST_MAP))
-            stamps[wire[-1]] = setpoint.stamp
-
-    with WitnessServer() as server:
-        link = connected(server, on_sent=remember)
-        for step in range(20):
-            command = Command(0.001 * step, 0.0, 0.0, 0.1)
-            link.send(Setpoint(SetpointKind.FLY, command, arm=True, stamp=float(step)))
-            wait_for(lambda step=step: float(step) in stamps.values())
-        received = [data for data in server.crazyflie.sent_to(Port.COMMANDER) if rpyt_from_packet(data).thrust > 0]
-        assert {stamps[data] for data in received} >= set(map(float, range(19)))
-        link.send(OFF)
-        link.close()
 
 
 def test_nobody_there_is_a_user_error() -> None:
