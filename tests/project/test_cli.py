@@ -100,7 +100,7 @@ def test_the_installed_command_lists_the_commands_without_loading_anything_heavy
         "print('LOADED', *{'torch', 'numba', 'rclpy', 'cflib', 'casadi'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    for name in ("call", "evaluate", "expert", "fly", "launch", "train", "virtual-crazyflie"):
+    for name in ("call", "evaluate", "expert", "faults", "fly", "launch", "train", "virtual-crazyflie"):
         assert name in result.stdout
     assert "..." not in result.stdout.partition("Commands:")[2]  # no description is cut off
     assert result.stdout.splitlines()[-1].strip() == "LOADED"

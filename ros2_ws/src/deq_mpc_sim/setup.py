@@ -36,6 +36,7 @@ setup(
         "deq_mpc.commands": [
             "evaluate = deq_mpc_sim.commands.evaluate:register",
             "expert = deq_mpc_sim.commands.expert:register",
+            "faults = deq_mpc_sim.commands.faults:register",
             "fly = deq_mpc_sim.commands.fly:register",
             "virtual-crazyflie = deq_mpc_sim.commands.virtual_crazyflie:register",
         ],

@@ -1,0 +1,66 @@
+"""``deq-mpc faults``: every fault in every phase of a flight, what the vehicle did, and whether that was good."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deq_mpc_core.errors import UserError
+
+
+def faults(
+    only: Annotated[str | None, typer.Option(help="Only the faults with this in their names.")] = None,
+    phase: Annotated[str | None, typer.Option(help="Only one phase: take-off, fly or land.")] = None,
+    seed: Annotated[int, typer.Option(help="Of scene, vehicle, gusts, noise and packet losses.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False,
+    markdown: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Also write the table to this file, as docs/faults.md has it.")
+    ] = None,
+) -> None:
+    """Put whole simulated flights through every fault.
+
+    From the ground to the ground, in lockstep; exits 1 if one of them does not end well.
+    """
+    from dataclasses import asdict
+
+    from deq_mpc_sim.campaign import SEED_LIMIT, check_workers
+    from deq_mpc_sim.commands.progress import success_progress
+    from deq_mpc_sim.fault_cases import Phase
+    from deq_mpc_sim.fault_report import markdown as document
+    from deq_mpc_sim.fault_report import summary
+    from deq_mpc_sim.fault_table import chosen_cases, fly_table
+
+    check_workers(workers)
+    phases = [one for one in Phase if phase in (None, one.value)]
+    if not phases:
+        raise UserError(f"unknown phase {phase!r}; choose one of {', '.join(one.value for one in Phase)}")
+    if not 0 <= seed < SEED_LIMIT:
+        raise UserError(f"seed {seed} is out of range; choose 0 to {SEED_LIMIT - 1}")
+    if markdown is not None and not markdown.parent.is_dir():
+        raise UserError(f"no folder {markdown.parent} to write {markdown.name} in; make it first")
+    cases = chosen_cases(only)
+    with success_progress("faults", len(cases) * len(phases)) as on_done:
+        cells = fly_table(cases, phases, seed, workers, lambda cell: on_done(cell.good))
+    if markdown is not None:
+        markdown.write_text(document(cells, cases, _command(only, phase, seed)), encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps({"seed": seed, "cells": [{**asdict(cell), "good": cell.good} for cell in cells]}))
+    else:
+        typer.echo(summary(cells))
+    if not all(cell.good for cell in cells):
+        raise typer.Exit(1)
+
+
+def _command(only: str | None, phase: str | None, seed: int) -> str:
+    """What was typed, but for what does not matter."""
+    options = {"--only": only, "--phase": phase, "--seed": seed or None}
+    return "deq-mpc faults" + "".join(f' {name} "{value}"' for name, value in options.items() if value is not None)
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``faults`` to ``app``."""
+    app.command("faults")(faults)
