@@ -213,6 +213,28 @@ def test_a_jump_that_stays_is_never_followed_in_the_air_but_reset_starts_anew() 
     assert estimator.add_pose(0.31, [1.5, 0.0, 0.0], LEVEL, 0.31) is Gate.ACCEPTED
 
 
+@pytest.mark.parametrize(
+    ("shift", "turn", "refused_for"),
+    [(0.35, 0.0, 0.2), (0.5, 0.0, 0.25), (0.0, np.pi / 2.0, 0.9), (0.0, np.pi, 0.9), (0.05, 0.0, 0.0), (0.0, 0.4, 0.0)],
+)
+def test_a_frame_that_jumps_is_refused_until_it_lands(shift: float, turn: float, refused_for: float) -> None:
+    """A new calibration, or markers that are swapped: by ``safety.pose_descend`` (0.2 s) the flight is a landing."""
+    estimator = Estimator(CONFIG)
+    estimator.grounded = False
+    for t in np.arange(0.0, 0.5, 0.01):
+        estimator.add_command(t, HOVER)
+        estimator.add_pose(t, [1e-6 * t, 0.0, 1.0], LEVEL, t)
+    quat = quat_from_rpy([0.0, 0.0, turn])
+    refused = 0.0
+    for t in np.arange(0.5, 1.41, 0.01):
+        estimator.add_command(t, HOVER)
+        if estimator.add_pose(t, [shift + 1e-6 * t, 0.0, 1.0], quat, t) is Gate.ACCEPTED:
+            break
+        refused = t - 0.49
+    assert refused >= refused_for
+    assert refused < 0.3 or refused_for == 0.9
+
+
 def test_commands_must_come_in_order() -> None:
     estimator = Estimator(CONFIG)
     estimator.add_command(1.0, HOVER)

@@ -97,7 +97,6 @@ def test_the_gravest_verdict_wins(first: tuple, second: tuple) -> None:
         ({"solver_ok": False}, CONFIG.bad_steps_descend, Reason.SOLVER, Action.DESCEND),
         ({"policy_ok": False}, CONFIG.bad_steps_land, Reason.POLICY, Action.LAND),
         ({"policy_ok": False}, CONFIG.bad_steps_descend, Reason.POLICY, Action.DESCEND),
-        ({"late": True}, CONFIG.late_steps_land, Reason.DEADLINE, Action.LAND),
     ],
 )
 def test_steps_in_a_row(change: dict[str, bool], limit: int, reason: Reason, action: Action) -> None:
@@ -107,6 +106,8 @@ def test_steps_in_a_row(change: dict[str, bool], limit: int, reason: Reason, act
         verdicts.append(check(GOOD, memory, CONFIG))
     assert verdicts[-1] == (action, reason)
     assert all(verdict.action < action for verdict in verdicts[:-1])
+    unasked = remember(memory, replace(GOOD, policy_asked=False), CONFIG)
+    assert check(GOOD, unasked, CONFIG) == (action, reason)
     assert check(GOOD, remember(memory, GOOD, CONFIG), CONFIG) == NOMINAL
 
 
@@ -121,6 +122,7 @@ def test_steps_in_a_row(change: dict[str, bool], limit: int, reason: Reason, act
         ({"disturbance": 3.6}, CONFIG.disturbance_time, (Action.LAND, Reason.DISTURBANCE)),
         ({"vel": np.array([2.0, -2.0, 2.0])}, CONFIG.speed_time, (Action.LAND, Reason.SPEED)),
         ({"clearance": -0.01}, CONFIG.obstacle_time, (Action.LAND, Reason.OBSTACLE)),
+        ({"late": True}, CONFIG.late_time, (Action.LAND, Reason.DEADLINE)),
         ({"voltage": CONFIG.battery_land - 0.01}, CONFIG.battery_time, (Action.LAND, Reason.BATTERY)),
     ],
 )

@@ -112,7 +112,7 @@ def test_verdicts_are_json_with_exactly_these_keys() -> None:
     [
         (None, None, "unknown"),
         (0, 1200, "none of 1,200 steps"),
-        (7, 1200, "7 of 1,200 steps (50 in a row land it)"),
+        (7, 1200, "7 of 1,200 steps (0.5 s of them in a row land it)"),
         (200, 1200, "200 of 1,200 steps (this machine is too busy)"),
     ],
 )

@@ -55,6 +55,11 @@ class Outcome:
     filtered: Filtered | None = None
 
     @property
+    def asked(self) -> bool:
+        """Whether a policy was asked."""
+        return self.info is not None or bool(self.error)
+
+    @property
     def good(self) -> bool:
         """Whether the policy had a command to give."""
         return self.finite and self.solved and not self.error

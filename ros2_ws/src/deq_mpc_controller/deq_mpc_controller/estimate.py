@@ -35,7 +35,6 @@ from deq_mpc_controller.units import (
     Metre,
     Radian,
     Second,
-    Speed,
 )
 from deq_mpc_core.config import Config
 from deq_mpc_core.models import crazyflie as cf
@@ -66,9 +65,10 @@ class EstimatorConfig(Config):
     disturbance_max: Acceleration
     angular_noise: AngularNoise
     jump_distance: Metre
-    jump_speed: Speed
+    jump_acceleration: Acceleration
     jump_angle: Radian
     jump_rate: AngularRate
+    jump_heading: Radian
     future_tolerance: Second
     max_prediction: Second
 
@@ -213,10 +213,17 @@ class Estimator:
         self._cov_yaw = np.diag([self._noise[1], 1.0])
 
     def _is_jump(self, x: Array, position: Array, rpy: Array, elapsed: float) -> bool:
+        """Whether a pose ``elapsed`` [s] after the last is farther from the prediction x (13,) than can be.
+
+        What the prediction lacks is an acceleration, so that the gate of positions opens with the square of the time.
+        That of headings does not open beyond the error of swapped markers, however long none was accepted.
+        """
         c = self.config
         apart = float(np.sqrt(np.sum((position - x[cf.POS]) ** 2)))
-        turned = max(abs(rpy[0] - x[6]), abs(rpy[1] - x[7]), abs(_wrap(rpy[2] - x[8])))  # NaN exceeds nothing
-        return apart > c.jump_distance + c.jump_speed * elapsed or turned > c.jump_angle + c.jump_rate * elapsed
+        tilted, headed = max(abs(rpy[0] - x[6]), abs(rpy[1] - x[7])), abs(_wrap(rpy[2] - x[8]))  # NaN exceeds nothing
+        angle = c.jump_angle + c.jump_rate * elapsed
+        far = apart > c.jump_distance + 0.5 * c.jump_acceleration * elapsed**2
+        return far or tilted > angle or headed > min(angle, c.jump_heading)
 
     def _correct(self, x: Array, position: Array, rpy: Array, elapsed: float) -> None:
         if self.grounded:

@@ -219,6 +219,7 @@ class Pilot:
             command_finite=last.finite,
             solver_ok=last.solved,
             policy_ok=not last.error,
+            policy_asked=last.asked,
             late=late,
             margin=inf if filtered is None else filtered.margin,
             overruled=filtered is not None and filtered.intervened,

@@ -63,9 +63,9 @@ class SafetyConfig(Config):
     battery_warn: Volt
     battery_land: Volt
     battery_time: Second
+    late_time: Second
     bad_steps_land: int
     bad_steps_descend: int
-    late_steps_land: int
     tilt_command_max: Radian
     yaw_rate_command_max: AngularRate
     thrust_command_min: Newton
@@ -141,6 +141,7 @@ class Facts:
         link_lost: whether nothing that is sent arrives any more.
         vehicle_fault: whether it reports that it cannot fly.
         command_finite, solver_ok, policy_ok: of the last policy step; the last: it raised no error.
+        policy_asked: whether there was one.
         late: whether the last control step missed its deadline.
     """
 
@@ -164,6 +165,7 @@ class Facts:
     command_finite: bool = True
     solver_ok: bool = True
     policy_ok: bool = True
+    policy_asked: bool = True
     late: bool = False
 
 
@@ -180,7 +182,7 @@ class Memory:
     not_finite: int = 0
     solver_failures: int = 0
     policy_errors: int = 0
-    late: int = 0
+    late_since: float | None = None
 
 
 def remember(memory: Memory, facts: Facts, config: SafetyConfig) -> Memory:
@@ -195,10 +197,10 @@ def remember(memory: Memory, facts: Facts, config: SafetyConfig) -> Memory:
         fast_since=_since(memory.fast_since, facts.t, not speed <= config.speed_land),
         inside_since=_since(memory.inside_since, facts.t, facts.clearance < 0.0),
         battery_low_since=_since(memory.battery_low_since, facts.t, battery_low),
-        not_finite=0 if facts.command_finite else memory.not_finite + 1,
-        solver_failures=0 if facts.solver_ok else memory.solver_failures + 1,
-        policy_errors=0 if facts.policy_ok else memory.policy_errors + 1,
-        late=memory.late + 1 if facts.late else 0,
+        not_finite=_count(memory.not_finite, facts, facts.command_finite),
+        solver_failures=_count(memory.solver_failures, facts, facts.solver_ok),
+        policy_errors=_count(memory.policy_errors, facts, facts.policy_ok),
+        late_since=_since(memory.late_since, facts.t, facts.late),
     )
 
 
@@ -216,7 +218,7 @@ def check(facts: Facts, memory: Memory, config: SafetyConfig) -> Verdict:
         _check_bad_steps(memory.solver_failures, Reason.SOLVER, config),
         _check_bad_steps(memory.policy_errors, Reason.POLICY, config),
         _check_battery(facts, config),
-        _check_deadline(memory, config),
+        _check_deadline(memory),
         _check_obstacles(facts, config),
         _check_filter(facts),
     )
@@ -266,6 +268,13 @@ def _since(before: float | None, t: float, so: bool) -> float | None:
     if not so:
         return None
     return t if before is None else before
+
+
+def _count(before: int, facts: Facts, good: bool) -> int:
+    """How many steps in a row were bad; one that asked no policy says nothing, so that a level descent stays one."""
+    if not facts.policy_asked:
+        return before
+    return 0 if good else before + 1
 
 
 def _tilt(facts: Facts) -> float:
@@ -324,6 +333,7 @@ def _check_lasting(t: float, memory: Memory, config: SafetyConfig) -> list[Verdi
         (memory.disturbed_since, config.disturbance_time, Action.LAND, Reason.DISTURBANCE),
         (memory.fast_since, config.speed_time, Action.LAND, Reason.SPEED),
         (memory.inside_since, config.obstacle_time, Action.LAND, Reason.OBSTACLE),
+        (memory.late_since, config.late_time, Action.LAND, Reason.DEADLINE),
         (memory.battery_low_since, config.battery_time, Action.LAND, Reason.BATTERY),
     )
     return [
@@ -343,10 +353,8 @@ def _check_battery(facts: Facts, config: SafetyConfig) -> Verdict:
     return Verdict(Action.WARN, Reason.BATTERY) if facts.voltage < config.battery_warn else NOMINAL
 
 
-def _check_deadline(memory: Memory, config: SafetyConfig) -> Verdict:
-    if memory.late >= config.late_steps_land:
-        return Verdict(Action.LAND, Reason.DEADLINE)
-    return Verdict(Action.WARN, Reason.DEADLINE) if memory.late > 0 else NOMINAL
+def _check_deadline(memory: Memory) -> Verdict:
+    return NOMINAL if memory.late_since is None else Verdict(Action.WARN, Reason.DEADLINE)
 
 
 def _check_obstacles(facts: Facts, config: SafetyConfig) -> Verdict:

@@ -163,11 +163,11 @@ def _policy_cases() -> Iterator[FaultCase]:
         "policies: never converge", mishaps.policies("iterates"), completes("a plan that has not converged still flies")
     )
     for seconds in (0.03, 0.2):
-        limit = (_SAFETY.late_steps_land + 2) * seconds
+        limit = _SAFETY.late_time + 3.0 * seconds
         yield FaultCase(
             f"policies: {1e3 * seconds:.0f} ms a step",
             lambda t, seconds=seconds: Mishap(slow=Span(t), policy_seconds=seconds),  # type: ignore[misc]
-            lands(limit, f"{_SAFETY.late_steps_land} late steps in a row", Reason.DEADLINE.value),
+            lands(limit, f"late steps for {_SAFETY.late_time:g} s", Reason.DEADLINE.value),
             {Phase.LAND: warns(Reason.DEADLINE, seconds, "it lands already")},
         )
     overruled = lands(30.0, "the command filter overrules it; its time runs out", "the goal was not reached in time")

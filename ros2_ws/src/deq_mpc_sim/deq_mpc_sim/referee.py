@@ -187,6 +187,6 @@ def describe_misses(verdict: Verdict) -> str:
         return "unknown"
     if misses == 0:
         return f"none of {steps:,} steps"
-    limit = controller_config().safety.late_steps_land
-    matters = "this machine is too busy" if misses > MANY_MISSES * steps else f"{limit} in a row land it"
+    limit = controller_config().safety.late_time
+    matters = "this machine is too busy" if misses > MANY_MISSES * steps else f"{limit:g} s of them in a row land it"
     return f"{misses:,} of {steps:,} steps ({matters})"
