@@ -174,6 +174,23 @@ def outliers(offset: Sequence[float], wrong: Callable[[int], bool]) -> MishapFro
     return make
 
 
+def runaway_mocap(speed: float, duration: float) -> MishapFrom:
+    """The poses run off across the middle of the arena at ``speed`` [m/s] for ``duration`` [s], and stay there."""
+
+    def make(begin: float) -> Mishap:
+        way: list[Array] = []
+
+        def drifted(pose: MocapPose) -> MocapPose:
+            if not way:
+                inwards = -pose.pos * [1.0, 1.0, 0.0]
+                way.append(speed * inwards / np.linalg.norm(inwards))
+            return pose._replace(pos=pose.pos + min(pose.stamp - begin, duration) * way[0])
+
+        return Mishap(poses=change_each(Span(begin), drifted))
+
+    return make
+
+
 def another_body(place: Sequence[float]) -> MishapFrom:
     """The poses are those of a body at ``place`` (3,) [m] that moves a little."""
     quat = np.array([0.0, 0.0, 0.6, 0.8])
