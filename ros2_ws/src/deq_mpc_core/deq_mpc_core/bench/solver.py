@@ -172,16 +172,34 @@ def batches(options: BenchOptions) -> Iterator[Row]:
 
 
 def _growth(name: str, sizes: Sequence[tuple[int, int]], options: BenchOptions) -> Iterator[Row]:
-    """Rows of (batch, horizon), side by side, each with what a knot of a sample costs beside the last size's."""
+    """Rows of (batch, horizon), side by side, each with what a knot of a sample costs beside the last size's.
+
+    All solve the same `_DISTINCT` problems, small batches by as many calls as it takes; a row has the time of one call.
+    """
     engine = CpuEngine(MODELS["crazyflie"](), threads=1)
-    runs = [_solving(engine, [_repeated(batch, horizon)], FIXED) for batch, horizon in sizes]
-    times = measure([Candidate("deq-mpc CPU", run) for run in runs], _effort(options))
+    calls = [_all_problems(batch, horizon) for batch, horizon in sizes]
+    runs = [partial(_solve_all, [_solving(engine, [data], FIXED) for data in problems]) for problems in calls]
+    together = measure([Candidate("deq-mpc CPU", run) for run in runs], _effort(options))
+    times = [taken / len(problems) for taken, problems in zip(together, calls, strict=True)]
     costs = [
         1e3 * float(np.median(taken)) / (batch * horizon) for taken, (batch, horizon) in zip(times, sizes, strict=True)
     ]
     for taken, (batch, horizon), cost in zip(times, sizes, costs, strict=True):
         note = f"{cost:.3g} us a knot and sample, {cost / costs[-1]:.2f} of the last row's"
         yield Work(name, batch, horizon).row("deq-mpc CPU", 1, taken, float(np.median(taken)), note)
+
+
+def _all_problems(batch: int, horizon: int) -> list[Data]:
+    """`_DISTINCT` problems in batches, or one larger batch that repeats them."""
+    if batch >= _DISTINCT:
+        return [_repeated(batch, horizon)]
+    problems = _repeated(_DISTINCT, horizon)
+    return [take(problems, np.arange(first, first + batch)) for first in range(0, _DISTINCT, batch)]
+
+
+def _solve_all(solves: Sequence[Callable[[int], Any]], number: int) -> None:
+    for solve in solves:
+        solve(number)
 
 
 def _repeated(batch: int, horizon: int) -> Data:
