@@ -170,7 +170,7 @@ def _policy_cases() -> Iterator[FaultCase]:
         limit = _SAFETY.late_time + 3.0 * seconds
         yield FaultCase(
             f"policies: {1e3 * seconds:.0f} ms a step",
-            lambda t, seconds=seconds: Mishap(slow=Span(t), policy_seconds=seconds),  # type: ignore[misc]
+            mishaps.slow_policies(seconds),
             lands(limit, f"late steps for {_SAFETY.late_time:g} s", Reason.DEADLINE.value),
         )
     overruled = lands(

@@ -230,6 +230,11 @@ def policies(how: str) -> MishapFrom:
     return make
 
 
+def slow_policies(seconds: float) -> MishapFrom:
+    """A step of any policy takes so long [s]."""
+    return lambda t: Mishap(slow=Span(t), policy_seconds=seconds)
+
+
 def adversary(kind: str) -> MishapFrom:
     """Who flies to the goal becomes an adversary, see ``adversaries``."""
     return lambda t: Mishap(policy=lambda policy: TurningPolicy(policy, t, kind, 0))

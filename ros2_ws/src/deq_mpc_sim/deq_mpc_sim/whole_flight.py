@@ -23,7 +23,6 @@ from deq_mpc_sim.gusts import GustForce
 from deq_mpc_sim.lockstep_controller import LockstepController
 from deq_mpc_sim.mishaps import NOTHING, Mishap
 from deq_mpc_sim.mocap import Mocap, MocapPose
-from deq_mpc_sim.obstacles import clearance
 from deq_mpc_sim.parameters import HEADING, draw_vehicle, world_config
 from deq_mpc_sim.scenes import Scene, positions
 from deq_mpc_sim.supervisor import Bit
@@ -78,7 +77,6 @@ class FlightLog:
         track: time [s], mode and true position (3,) of every control step.
         answer: when the request was dealt with [s], and what came of it; None: there was none.
         impact: fastest touch-down [m/s].
-        collisions: control steps inside an obstacle while the policy flew.
         died_at, death: when and of what error the controller's process died [s]; None: it did not.
         locked_at: when the vehicle locked itself, or was locked [s]; None: it did not.
         stopped_at: when the motors last stopped [s].
@@ -90,7 +88,6 @@ class FlightLog:
     track: list[tuple[float, Mode, Array]] = field(default_factory=list)
     answer: tuple[float, str] | None = None
     impact: float = 0.0
-    collisions: int = 0
     died_at: float | None = None
     death: str = ""
     locked_at: float | None = None
@@ -180,10 +177,8 @@ class WholeFlight:
             self._hand_over(t)
             step = controller.control(t)
             self._log.add_step(step, controller.vehicle.fault, self._crazyflie.truth.pos)
-            if step.state.mode is Mode.FLY:
-                self._moving_since = t if self._moving_since is None else self._moving_since
-                inside = clearance(self._crazyflie.truth.pos, self._obstacles(t)) < 0.0
-                self._log.collisions += inside
+            if step.state.mode is Mode.FLY and self._moving_since is None:
+                self._moving_since = t
         controller.serve(t)
 
     def _hand_over(self, t: float) -> None:
