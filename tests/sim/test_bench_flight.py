@@ -74,7 +74,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_flight_becomes_a_row(workspace: Path) -> None:
     install(workspace, "deq_mpc_sim", "tour_node", TOUR)
     for name, file, packet_time in (("controller", SENT, 1.0), ("world", RECEIVED, 1.025)):
-        save = f"from deq_mpc_sim.setpoint_age import *; log = PacketLog(); log.add({packet_time}, b'a')"
+        save = f"from deq_mpc_sim.setpoint_age import *; log = PacketLog(); log.add({packet_time}, bytes(14))"
         folder = "folder = Path(os.environ[FOLDER_VARIABLE])"
         rename = f"log.save(folder / 'part-{file}'); os.rename(folder / 'part-{file}', folder / '{file}')"
         script = f"import os; {save}; {folder}; {rename}\n{WAITING}"

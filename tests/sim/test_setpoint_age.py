@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deq_mpc_controller.conversions import load_thrust_map, packet_from_rpyt, rpyt_from_command
+from deq_mpc_controller.conversions import SETPOINT_PACKET, load_thrust_map, packet_from_rpyt, rpyt_from_command
 from deq_mpc_controller.link import CrazyflieLink
 from deq_mpc_controller.settings import controller_config
 from deq_mpc_controller.vehicle_io import OFF, Setpoint, SetpointKind
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.policy.interface import Command
+from deq_mpc_sim import setpoint_age
 from deq_mpc_sim.observed_controller_node import ObservedControllerNode
 from deq_mpc_sim.observed_world_node import ObservedWorldNode
 from deq_mpc_sim.parameters import plant_config
@@ -30,9 +31,10 @@ THRUST_MAP = load_thrust_map("cf21_legacy_props", "2026.04")
 
 
 def log_of(entries: list[tuple[float, bytes]]) -> PacketLog:
+    """A log of packets that begin with the given bytes."""
     log = PacketLog()
-    for entry in entries:
-        log.add(*entry)
+    for t, packet in entries:
+        log.add(t, packet.ljust(SETPOINT_PACKET.size, b"\0"))
     return log
 
 
@@ -78,6 +80,11 @@ def test_a_log_comes_back_from_its_file(tmp_path: Path, packets: list[bytes]) ->
     log.save(tmp_path / "log.npz")
     again = PacketLog.load(tmp_path / "log.npz")
     assert (again.times, again.packets) == (log.times, log.packets)
+
+
+def test_a_full_log_keeps_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setpoint_age, "CAPACITY", 2)
+    assert log_of([(0.0, b"a"), (1.0, b"b"), (2.0, b"c")]).times == [0.0, 1.0]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deq_mpc_controller.conversions import SETPOINT_PACKET
 from deq_mpc_core.errors import UserError
 
 Array = NDArray[np.float64]
@@ -21,6 +22,8 @@ Array = NDArray[np.float64]
 FOLDER_VARIABLE = "DEQ_MPC_SETPOINT_LOGS"
 """Environment variable that names the folder for the logs."""
 SENT, RECEIVED = "sent.npz", "received.npz"
+CAPACITY = 200_000
+"""Packets that a log has room for: half an hour. Of a longer flight it has the beginning."""
 _LOOK_AHEAD = 50  # packets: so many lost in a row end a flight long before
 
 
@@ -28,19 +31,32 @@ class PacketLog:
     """Packets, each with a time [s] of the system's clock: its pose's stamp if it was sent, its arrival if received."""
 
     def __init__(self) -> None:
-        self.times: list[float] = []
-        self.packets: list[bytes] = []
+        # written to at once: a log that grows would show as memory of the process that is measured
+        self._times = np.full(CAPACITY, np.nan)
+        self._packets = np.full((CAPACITY, SETPOINT_PACKET.size), 0xFF, np.uint8)
+        self._count = 0
+
+    @property
+    def times(self) -> list[float]:
+        """When each was stamped, or came [s]."""
+        times: list[float] = self._times[: self._count].tolist()
+        return times
+
+    @property
+    def packets(self) -> list[bytes]:
+        """The bytes of each."""
+        return [row.tobytes() for row in self._packets[: self._count]]
 
     def add(self, time: float, packet: bytes) -> None:
-        """Note a packet."""
-        self.times.append(time)
-        self.packets.append(packet)
+        """Note a setpoint's packet, while there is room."""
+        if self._count < CAPACITY:
+            self._times[self._count] = time
+            self._packets[self._count] = np.frombuffer(packet, np.uint8)
+            self._count += 1
 
     def save(self, path: Path) -> None:
-        """Write the log; all of its packets are of one length."""
-        length = len(self.packets[0]) if self.packets else 1
-        data = np.frombuffer(b"".join(self.packets), np.uint8).reshape(-1, length)
-        np.savez(path, times=np.array(self.times), packets=data)
+        """Write the log."""
+        np.savez(path, times=self._times[: self._count], packets=self._packets[: self._count])
 
     @classmethod
     def load(cls, path: Path) -> PacketLog:
@@ -52,8 +68,8 @@ class PacketLog:
         log = cls()
         try:
             with np.load(path) as file:
-                log.times = file["times"].tolist()
-                log.packets = [row.tobytes() for row in file["packets"]]
+                for time, packet in zip(file["times"].tolist(), file["packets"], strict=True):
+                    log.add(time, packet.tobytes())
         except OSError as error:
             raise UserError(f"{path.name} was not written; see above what the nodes say") from error
         return log
@@ -78,14 +94,15 @@ class SetpointAge:
 def ages(sent: PacketLog, received: PacketLog) -> tuple[Array, int]:
     """Ages (n,) [s] of the received packets that were sent, and how many of the received were not."""
     found: list[float] = []
+    stamps, packets = sent.times, sent.packets
     unknown = place = 0
     for arrival, packet in zip(received.times, received.packets, strict=True):
         try:
-            place = sent.packets.index(packet, place, place + _LOOK_AHEAD)
+            place = packets.index(packet, place, place + _LOOK_AHEAD)
         except ValueError:
             unknown += 1
             continue
-        found.append(arrival - sent.times[place])
+        found.append(arrival - stamps[place])
         place += 1
     return np.array(found), unknown
 
