@@ -159,7 +159,7 @@ class Vehicle:
 
     def knock(self, rates: ArrayLike) -> None:
         """Something hits it: body rates (3,) [rad/s] on top of its own."""
-        self._body[plant.RATES] += rates
+        self._body[plant.RATES] += np.asarray(rates, dtype=np.float64)
 
     @property
     def t(self) -> float:
