@@ -187,6 +187,8 @@ def test_tables_that_cannot_be_written_are_refused_before_anything_is_measured(t
         command.bench(["solver"], markdown=tmp_path / "nowhere" / "tables.md")
     with pytest.raises(UserError, match="check makes no tables"):
         command.bench(["check"], markdown=tmp_path / "tables.md")
+    with pytest.raises(UserError, match="is no regular file"):
+        command.bench(["solver"], markdown=Path("/dev/null"))
 
 
 @pytest.mark.usefixtures("suites")

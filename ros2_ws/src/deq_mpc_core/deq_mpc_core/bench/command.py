@@ -20,6 +20,7 @@ import typer
 
 from deq_mpc_core.bench.row import BenchOptions, Row
 from deq_mpc_core.errors import UserError
+from deq_mpc_core.outputs import check_file, write_file
 
 GROUP = "deq_mpc.benches"
 _CHECK = "check"
@@ -45,8 +46,10 @@ def bench(
         typer.Option(dir_okay=False, help="Also write the tables to this file, as docs/performance.md has them."),
     ] = None,
     quick: Annotated[bool, typer.Option(help="Fewer sizes and rounds.")] = False,
-    minutes: Annotated[float, typer.Option(min=0.1, help="flight: how long to fly.")] = 10.0,
-    problems: Annotated[int, typer.Option(min=1, help="check: how many random problems, over all models.")] = 1000,
+    minutes: Annotated[float, typer.Option(min=0.1, max=1000.0, help="flight: how long to fly.")] = 10.0,
+    problems: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="check: how many random problems, over all models.")
+    ] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="check: seed of the problems.")] = 0,
 ) -> None:
     """Measure solver, policies, training, flight.
@@ -56,8 +59,10 @@ def bench(
     asked = suites or []
     if asked == [_CHECK] and markdown is not None:
         raise UserError("check makes no tables; leave out --markdown")
-    if markdown is not None and not markdown.parent.is_dir():
-        raise UserError(f"no folder {markdown.parent} to write {markdown.name} in; make it first")
+    if markdown is not None:
+        if not markdown.parent.is_dir():
+            raise UserError(f"no folder {markdown.parent} to write {markdown.name} in; make it first")
+        check_file(markdown)
     if asked == [_CHECK]:
         _check(problems, seed, json_output=json_output)
     else:
@@ -108,7 +113,7 @@ def _measure(
                 status.update(f"{point.name}: {row.work}, {row.engine} done")
     rows = list(chain.from_iterable(measured.values()))
     if markdown_file is not None:
-        markdown_file.write_text("\n".join(markdown(measured, described)), encoding="utf-8")
+        write_file(markdown_file, "\n".join(markdown(measured, described)).encode())
     show(rows, described, Console(stderr=json_output))
     if json_output:
         typer.echo(json.dumps({**described, "rows": [asdict(row) for row in rows]}))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from deq_mpc_core.errors import UserError
-from deq_mpc_core.outputs import check_folder
+from deq_mpc_core.outputs import check_file
 from deq_mpc_core.policy.artefact import load_artefact, save_artefact
 from deq_mpc_core.policy.flight_policy import DeqMpcPolicy
 from deq_mpc_core.policy.program import make_program, read_flight_checkpoint
@@ -56,12 +56,10 @@ def export_policy(checkpoint: Path | None, out: Path) -> Export:
     Raises:
         UserError: if the checkpoint cannot be read, ``out`` cannot be written, or the artefact is not the checkpoint.
     """
-    if out.is_dir():
-        raise UserError(f"{out}: is a folder; give --out the name of a file")
-    check_folder(out.parent)
+    check_file(out)
     config, weights = read_flight_checkpoint(checkpoint)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name[:32]}.") as folder:
         draft = Path(folder) / out.name
         save_artefact(draft, make_program(config, weights))
         flight = DeqMpcPolicy(load_artefact(draft))
