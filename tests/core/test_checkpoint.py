@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,7 @@ def test_takes_a_state_dict(tmp_path: Path) -> None:
 def test_missing(tmp_path: Path) -> None:
     assert "no such checkpoint" in refusal(tmp_path / "none.safetensors")
     assert "no such checkpoint" in refusal(tmp_path)
+    assert "too long" in refusal(tmp_path / ("a" * 300))
 
 
 def test_the_folder_of_a_run_is_answered_with_the_checkpoint_in_it(tmp_path: Path) -> None:
@@ -91,9 +93,18 @@ def test_foreign_safetensors(tmp_path: Path) -> None:
     assert "metadata" in refusal(file)
 
 
-def test_damaged_metadata(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["BF16", "F8_E4M3"])
+def test_types_that_numpy_lacks(tmp_path: Path, kind: str) -> None:
+    header = json.dumps({"a": {"dtype": kind, "shape": [1], "data_offsets": [0, 2 if kind == "BF16" else 1]}}).encode()
     file = tmp_path / "x.safetensors"
-    save_file(WEIGHTS, file, {**metadata(), "config": "{"})
+    file.write_bytes(struct.pack("<Q", len(header)) + header + bytes(2 if kind == "BF16" else 1))
+    assert "damaged" in refusal(file)
+
+
+@pytest.mark.parametrize("config", ["{", "[" * 100_000])
+def test_damaged_metadata(tmp_path: Path, config: str) -> None:
+    file = tmp_path / "x.safetensors"
+    save_file(WEIGHTS, file, {**metadata(), "config": config})
     assert "metadata is damaged" in refusal(file)
 
 
@@ -124,7 +135,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(path: Path, monkeypa
         raise OSError("disk full")
 
     monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match="disk full"):
         save_checkpoint(path, {"a": np.zeros(100)}, **FACTS)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]

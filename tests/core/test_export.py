@@ -175,6 +175,10 @@ def test_contents_that_contradict_each_other(exported: Path, tmp_path: Path) -> 
     config = json.loads(read_safetensors(exported)[0]["config"])
     changed = json.dumps({**config, "network": {**config["network"], "hidden": 32}})
     assert "float32 (" in refusal(rewrite(exported, out, config=changed))
+    far = json.dumps({**config, "mpc": {**config["mpc"], "horizon": 10**9}})
+    with pytest.raises(UserError, match=r"horizon: Input should be less than or equal to 1000"):
+        load_policy(rewrite(exported, out, config=far))
+    assert "recursion" in refusal(rewrite(exported, out, config="[" * 100_000))
     assert "unknown key 'speed'" in refusal(rewrite(exported, out, config=json.dumps({**config, "speed": 1})))
     assert "model parameters" in refusal(rewrite(exported, out, {"params": np.zeros(3)}))
     assert "not finite" in refusal(rewrite(exported, out, {"params": np.full(13, np.nan)}))

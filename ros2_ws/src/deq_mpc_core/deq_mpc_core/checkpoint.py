@@ -83,15 +83,21 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]
         UserError: if the file is missing or damaged.
     """
     inside = path / "checkpoint.safetensors"
-    if inside.is_file():
-        raise UserError(f"{path}: is the folder of a training run; name the checkpoint in it: {inside}")
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; check the path, or train one with `deq-mpc train`")
     try:
+        if inside.is_file():
+            raise UserError(f"{path}: is the folder of a training run; name the checkpoint in it: {inside}")
+        if not path.is_file():
+            raise UserError(f"{path}: no such checkpoint; check the path, or train one with `deq-mpc train`")
         with safe_open(str(path), framework="numpy") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  (it is not a mapping)
             return stream.metadata() or {}, tensors
-    except (SafetensorError, OSError, ValueError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:  # the last two: types not NumPy's
         raise UserError(f"{path}: is not a checkpoint or is damaged ({error}); copy or train it again") from error
 
 
@@ -118,7 +124,7 @@ def _interpret(path: Path, raw: Mapping[str, str], weights: dict[str, NDArray[An
         raise UserError(f"{path}: has no {names} in its metadata; it was not written by `deq-mpc train`, train one")
     try:
         fields = {key: json.loads(value) for key, value in raw.items()}
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{path}: its metadata is damaged ({error}); copy or train it again") from error
     version = fields.pop("format_version")
     if version != FORMAT_VERSION:

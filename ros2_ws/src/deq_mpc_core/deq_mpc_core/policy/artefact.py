@@ -88,7 +88,7 @@ def load_artefact(path: Path) -> FlightProgram:
         if not is_shipped_slot(TASK, metadata["slot"]):
             check_printed(metadata["slot"])
         return _program(config, metadata["slot"], tensors)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, RecursionError) as error:
         raise UserError(f"{path}: {error}; export it again") from error
 
 

@@ -53,7 +53,7 @@ class MpcConfig(Config):
     """``config/mpc.yaml``: the MPC of the flight task, SI units."""
 
     dt: float = Field(gt=0)
-    horizon: int = Field(ge=2)
+    horizon: int = Field(ge=2, le=1000)
     margin: float = Field(ge=0)
     fence_low: Triple
     fence_high: Triple
