@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from numba import typeof
 
 from deq_mpc_core import compiling, threads
 from deq_mpc_core.compiling import GENERATED, compile_apart, import_package
+from deq_mpc_core.errors import UserError
 
 NAME = f"{GENERATED}test"
 SOURCE = """
@@ -39,7 +42,7 @@ def package(tmp_path: Path) -> Iterator[ModuleType]:
 def test_what_is_not_on_the_disk_is_compiled_there_and_read(package: ModuleType) -> None:
     x = np.array([2.0, 4.0])
     compile_apart(package.halve, (x, 0, 2))
-    assert not package.halve.overloads
+    assert package.halve.overloads
     package.halve(x, 0, 2)
     np.testing.assert_array_equal(x, [1.0, 2.0])
     assert sum(package.halve.stats.cache_hits.values()) == 1
@@ -70,12 +73,50 @@ def test_machine_code_of_an_older_source_does_not_count(package: ModuleType) -> 
     assert not compiling._is_on_disk(package.halve)
 
 
-def test_if_the_other_process_fails_this_one_compiles(package: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiling.sys, "executable", "/bin/false")
+@pytest.mark.parametrize("executable", ["/bin/false", "/nonexistent/python", ""])
+def test_if_the_other_process_fails_this_one_compiles(
+    executable: str, package: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiling.sys, "executable", executable)
     x = np.array([2.0])
     compile_apart(package.halve, (x, 0, 1))
     package.halve(x, 0, 1)
     np.testing.assert_array_equal(x, [1.0])
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 4096])
+@pytest.mark.parametrize("which", ["*.nbi", "*.nbc", "*halve-*", "*half-*"])
+def test_what_a_power_cut_left_is_compiled_anew(package: ModuleType, which: str, left: bytes) -> None:
+    x = np.array([2.0, 4.0])
+    compiling._compile_elsewhere(package.halve, (typeof(x), typeof(0), typeof(2)))
+    damaged = [file for file in Path(package.halve.stats.cache_path).glob(which) if file.suffix in (".nbi", ".nbc")]
+    assert damaged
+    for file in damaged:
+        file.write_bytes(left)
+    threads.over_batch(1, 2, package.halve, x)
+    np.testing.assert_array_equal(x, [1.0, 2.0])
+    assert not package.halve.stats.cache_misses
+
+
+def test_machine_code_that_cannot_be_written_is_said_in_a_line(
+    package: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(compiling, "_compile_elsewhere", lambda *_: None)
+    monkeypatch.setattr(package.halve._cache, "save_overload", fail)
+    with pytest.raises(UserError, match=r"cannot be kept \(No space left on device\); make room"):
+        compile_apart(package.halve, (np.ones(1), 0, 1))
+
+
+def test_the_other_process_imports_nothing_from_the_working_directory(
+    package: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pickle.py").write_text("raise SystemExit")
+    compiling._compile_elsewhere(package.halve, tuple(map(typeof, (np.ones(1), 0, 1))))
+    assert compiling._is_on_disk(package.halve)
 
 
 def test_plain_functions_are_left_alone() -> None:

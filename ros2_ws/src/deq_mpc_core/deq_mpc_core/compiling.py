@@ -3,7 +3,8 @@
 Fast-math lets the compiler round as it likes. numba compiles a function on its own and, optimised once more, as part of
 all that call it; in the process that compiles a kernel the linker takes the functions on their own, of a kernel that is
 read from the disk those that came with it. So the same kernel would round differently the first time. What is not on
-the disk is therefore compiled by a process of its own, and always read.
+the disk is therefore compiled by a process of its own, and always read. What a power cut left damaged there is removed
+and compiled anew.
 """
 
 from __future__ import annotations
@@ -14,14 +15,21 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from numba import typeof
 
+from deq_mpc_core.errors import UserError
+
 GENERATED = "deq_mpc_kernels_"
 """Begins the names of generated packages."""
+_SERVE = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import serve; serve(sys.stdin.buffer.read())"
+"""What the other process runs; its arguments are this one's path."""
+_DAMAGED = (EOFError, pickle.UnpicklingError)
+"""What numba raises over files that are empty, cut off or full of zeros."""
 
 
 def import_package(name: str, folder: Path) -> ModuleType:
@@ -42,18 +50,48 @@ def import_package(name: str, folder: Path) -> ModuleType:
 
 
 def compile_apart(kernel: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """Have the machine code of ``kernel(*args)`` on the disk before its first call in this process.
+    """Have the machine code of ``kernel(*args)`` on the disk, and read it, before its first call in this process.
 
     Kernels here have one signature each, so that it is enough to know whether there is any. If the other process
-    fails, on a disk that cannot be written to, say, the first call compiles as ever. What is no kernel of numba's is
-    left alone.
+    fails, this one compiles. What is no kernel of numba's is left alone.
+
+    Raises:
+        UserError: if the machine code cannot be written, or is damaged and cannot be replaced.
     """
-    if getattr(kernel, "overloads", True) or _is_on_disk(kernel):
+    if getattr(kernel, "overloads", True):
         return
+    signature = tuple(map(typeof, args))
+    folder = Path(kernel.stats.cache_path)
+    try:
+        try:
+            _make_ready(kernel, signature)
+        except _DAMAGED:
+            for file in (*folder.glob("*.nbi"), *folder.glob("*.nbc")):
+                file.unlink(missing_ok=True)
+            _make_ready(kernel, signature)
+    except _DAMAGED as error:
+        raise UserError(f"{folder}: compiled kernels are damaged ({error}); delete all __pycache__ folders") from error
+    except OSError as error:
+        raise UserError(
+            f"{folder}: compiled kernels cannot be kept ({error.strerror}); make room, or let the environment variable "
+            "DEQ_MPC_CACHE name a folder that can be written"
+        ) from error
+
+
+def _make_ready(kernel: Any, signature: tuple[Any, ...]) -> None:
+    """Compiled elsewhere if it is not on the disk, then read."""
+    if not _is_on_disk(kernel):
+        _compile_elsewhere(kernel, signature)
+    kernel.compile(signature)
+
+
+def _compile_elsewhere(kernel: Any, signature: tuple[Any, ...]) -> None:
+    """In a process that imports what this one does, whatever lies in the working directory. It may fail."""
     generated = {name: Path(module.__file__ or "").parent for name, module in _generated().items()}
-    order = pickle.dumps((kernel.__module__, kernel.__name__, tuple(map(typeof, args))))
-    command = [sys.executable, "-m", __name__]
-    subprocess.run(command, input=pickle.dumps((generated, order)), stderr=subprocess.DEVNULL, check=False)
+    order = pickle.dumps((kernel.__module__, kernel.__name__, signature))
+    command = [sys.executable, "-c", _SERVE, *map(str, sys.path)]
+    with suppress(OSError):
+        subprocess.run(command, input=pickle.dumps((generated, order)), stderr=subprocess.DEVNULL, check=False)
 
 
 def _generated() -> dict[str, ModuleType]:
@@ -69,14 +107,10 @@ def _is_on_disk(kernel: Any) -> bool:
     return any(index.stat().st_mtime > source.stat().st_mtime for index in indices)
 
 
-def _serve(request: bytes) -> None:
+def serve(request: bytes) -> None:
     """Compile what `compile_apart` asks for."""
     generated, order = pickle.loads(request)
     for name, folder in generated.items():
         import_package(name, folder)
     module, name, signature = pickle.loads(order)
     getattr(importlib.import_module(module), name).compile(signature)
-
-
-if __name__ == "__main__":
-    _serve(sys.stdin.buffer.read())
