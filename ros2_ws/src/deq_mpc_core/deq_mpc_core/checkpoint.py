@@ -22,6 +22,8 @@ from deq_mpc_core.errors import UserError
 from deq_mpc_core.outputs import write_file
 
 FORMAT_VERSION = 1
+_UNREADABLE = (SafetensorError, OSError, ValueError, TypeError, AttributeError)
+"""What reading a damaged file raises; the last two come of types that NumPy lacks."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]
         with safe_open(str(path), framework="numpy") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  (it is not a mapping)
             return stream.metadata() or {}, tensors
-    except (
-        SafetensorError,
-        OSError,
-        ValueError,
-        TypeError,
-        AttributeError,
-    ) as error:  # the last two: types not NumPy's
+    except _UNREADABLE as error:
         raise UserError(f"{path}: is not a checkpoint or is damaged ({error}); copy or train it again") from error
 
 
