@@ -12,10 +12,18 @@ from pathlib import Path
 import pytest
 import sympy as sp
 
+from deq_mpc_core.errors import UserError
 from deq_mpc_core.models import MODELS, Model
 from deq_mpc_core.models.pendulum import pendulum_model
 from deq_mpc_core.solver import generate
-from deq_mpc_core.solver.generate import is_shipped_slot, load_printed, model_slot, print_slot, shipped_slot
+from deq_mpc_core.solver.generate import (
+    is_shipped_slot,
+    load_package,
+    load_printed,
+    model_slot,
+    print_slot,
+    shipped_slot,
+)
 
 
 @pytest.fixture
@@ -129,3 +137,27 @@ def test_kernels_of_a_shipped_model_load_without_sympy() -> None:
         "load_shipped_kernels('pendulum').rk4.rk4; sys.exit('sympy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# A cache that is of no use --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_cache_that_cannot_be_is_said_in_a_line(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DEQ_MPC_CACHE", str(tmp_path / place))
+    for use in (lambda: model_slot(pendulum_model()), lambda: load_package("never", {"__init__.py": ""})):
+        with pytest.raises(UserError, match="DEQ_MPC_CACHE name a folder that can be written"):
+            use()
+
+
+def test_a_package_that_a_power_cut_left_empty_is_whole_again(cache: Path) -> None:
+    sources = {"__init__.py": "", "part.py": "NUMBER = 7\n"}
+    name = load_package("test_restore", sources).__name__
+    (part,) = cache.glob("*/part.py")
+    for damage in (lambda: part.write_text(""), lambda: part.unlink()):
+        damage()
+        del sys.modules[name]
+        load_package("test_restore", sources)
+        assert part.read_text() == sources["part.py"]
+    del sys.modules[name]

@@ -14,7 +14,6 @@ import importlib.util
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -49,7 +48,7 @@ def import_package(name: str, folder: Path) -> ModuleType:
     return module
 
 
-def compile_apart(kernel: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def compile_apart(kernel: Any, args: tuple[Any, ...]) -> None:
     """Have the machine code of ``kernel(*args)`` on the disk, and read it, before its first call in this process.
 
     Kernels here have one signature each, so that it is enough to know whether there is any. If the other process

@@ -72,8 +72,8 @@ def suite(options: BenchOptions) -> Iterator[Row]:
     rounds = 20 if options.quick else 100
     peak = peak_gflops()
     for name, spheres in _WORKS:
-        counts = operations_per_knot(name, spheres)
         long, short = (_parts(name, horizon, spheres) for horizon in (_LONG, _SHORT))
+        counts = operations_per_knot(name, spheres)
         times = {
             part: (_times(long[part], rounds) - np.median(_times(short[part], rounds))) / (_LONG - _SHORT)
             for part in long

@@ -12,7 +12,8 @@ import importlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,7 @@ import numpy as np
 from platformdirs import user_cache_dir
 
 from deq_mpc_core.compiling import GENERATED, import_package
+from deq_mpc_core.errors import UserError
 from deq_mpc_core.outputs import write_file
 
 if TYPE_CHECKING:
@@ -42,6 +44,18 @@ FASTMATH = ("arcp", "contract", "nsz", "reassoc")  # not nnan, ninf: failures ar
 def cache_dir() -> Path:
     """Where generated kernels and their machine code live."""
     return Path(os.environ.get("DEQ_MPC_CACHE") or user_cache_dir("deq_mpc"))
+
+
+@contextmanager
+def _usable_cache() -> Iterator[None]:
+    """Says whose the fault is if the cache cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{cache_dir()}: cannot keep kernels there ({error.strerror}); let the environment variable DEQ_MPC_CACHE "
+            "name a folder that can be written"
+        ) from error
 
 
 def digest(texts: Iterable[str]) -> str:
@@ -73,10 +87,11 @@ def _slot_path(name: str, equations: Iterable[str]) -> Path:
 
 def _keep_slot(path: Path, make: Callable[[], str]) -> str:
     """The slot at the path, which is made if there is none yet; processes that make it at once write the same."""
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
+    with _usable_cache():
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
     slot = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, slot.encode())
     return slot
 
@@ -124,6 +139,14 @@ def _write_package(sources: Mapping[str, str], folder: Path) -> None:
                 raise
 
 
+def _restore(sources: Mapping[str, str], folder: Path) -> None:
+    """Write anew what is not as it was written: a power cut leaves files empty, and users edit them."""
+    for name, text in sources.items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != text.encode():
+            write_file(path, text.encode())
+
+
 def load_package(name: str, sources: Mapping[str, str], context: Iterable[str] = ()) -> ModuleType:
     """Import a generated package.
 
@@ -139,8 +162,10 @@ def load_package(name: str, sources: Mapping[str, str], context: Iterable[str] =
     if package in sys.modules:
         return sys.modules[package]
     folder = cache_dir() / name
-    if not folder.is_dir():
-        _write_package(sources, folder)
+    with _usable_cache():
+        if not folder.is_dir():
+            _write_package(sources, folder)
+        _restore(sources, folder)
     return import_package(package, folder)
 
 
