@@ -43,6 +43,11 @@ def test_a_mute_vehicle_that_hears_is_landed_whenever_it_speaks_again(back_after
             Mode.FAULT,
         ),
         (VehicleStatus(True, 4.0, 0.02, "tumbled"), "the vehicle reports a fault", Mode.FAULT),
+        (
+            VehicleStatus(True, 4.0, 0.02, stopped=True),
+            "the controller was silent; the link has stopped the motors",
+            Mode.FAULT,
+        ),
         (VehicleStatus(True, 4.0, 0.7), "no word from the vehicle", Mode.LAND),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deq_mpc_controller.planned_inputs import planned_inputs
-from deq_mpc_controller.setpoint_stream import Sent, due_setpoint, planned_command
+from deq_mpc_controller.setpoint_stream import Sent, Stream, due_setpoint, planned_command
 from deq_mpc_controller.settings import controller_config
 from deq_mpc_controller.vehicle_io import NO_COMMAND, OFF, Setpoint, SetpointKind
 from deq_mpc_core.models.crazyflie import crazyflie_model, hover_thrust, nominal_params
@@ -111,6 +111,38 @@ def test_every_planned_command_has_its_turn(last: Setpoint) -> None:
     for index, knot in enumerate((last.command, *last.plan)):
         assert planned_command(last, index * last.spacing) == pytest.approx(knot, abs=1e-9)
     assert planned_command(last, inf if not last.plan else 1e6) == (last.plan or (last.command,))[-1]
+
+
+given_to_link = st.lists(
+    st.tuples(
+        st.sampled_from([OFF, replace(OFF, arm=True), TILTED]), st.sampled_from([0.01, LEVEL, END - 0.01, END + 0.01])
+    ),
+    max_size=8,
+)
+
+
+@quick
+@given(given=given_to_link, look=st.sampled_from([0.0, LEVEL, END + 0.01]))
+def test_after_a_silence_nothing_of_a_flight_is_due_before_off_was_said(
+    given: list[tuple[Setpoint, float]], look: float
+) -> None:
+    stream, now, ended = Stream(), 0.0, False
+    for setpoint, pause in given:
+        stream = stream.add(setpoint, now, CONFIG)
+        ended = ended and setpoint is TILTED
+        assert stream.due(now, CONFIG) == (OFF if ended else setpoint)
+        now += pause
+        ended = ended or (setpoint is TILTED and pause > END)
+        assert stream.has_ended(now, CONFIG) == ended
+        assert not ended or stream.due(now + look, CONFIG) == OFF
+
+
+def test_a_flight_that_has_ended_by_silence_can_still_be_stopped_for_good() -> None:
+    stop = Setpoint(SetpointKind.EMERGENCY)
+    stream = Stream().add(TILTED, 0.0, CONFIG).add(TILTED, END + 0.1, CONFIG).add(stop, END + 0.2, CONFIG)
+    assert stream.due(END + 0.2, CONFIG) == stop
+    for later in (TILTED, OFF):
+        assert stream.add(later, END + 0.3, CONFIG).due(inf, CONFIG) == stop
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])

@@ -46,8 +46,8 @@ class Bench(SteadyLink):
     def connect(self, cancelled: Cancelled = lambda: False) -> bool:
         return True
 
-    def status(self) -> VehicleStatus:
-        return VehicleStatus()
+    def _vehicle_status(self) -> VehicleStatus:
+        return VehicleStatus(armed=self.armed, age=0.0)
 
     def _reaches_vehicle(self) -> bool:
         return True
@@ -164,6 +164,22 @@ def test_what_it_sends_by_itself_is_what_the_controller_believes() -> None:
         if abs(t - end) > 1e-6:  # one of the two may be level yet, the other off
             np.testing.assert_allclose(command, sent.command, atol=1e-6)
     assert all(sent.kind is SetpointKind.OFF for sent in link.sent[len(believed) + 1 :])
+
+
+def test_a_controller_that_was_silent_for_too_long_does_not_take_off_again() -> None:
+    link = Bench()
+    link.run(1.0, FLY)
+    assert not link.status().stopped
+    link.run(CONFIG.hold_time + CONFIG.level_time + 0.1)
+    assert link.status().stopped
+    link.sent.clear()
+    link.run(1.0, FLY)
+    assert {sent.kind for sent in link.sent} == {SetpointKind.OFF}
+    assert link.status().stopped
+    link.run(0.1, OFF)
+    assert not link.status().stopped
+    link.run(0.1, FLY)
+    assert link.sent[-1] == FLY
 
 
 phases = st.lists(

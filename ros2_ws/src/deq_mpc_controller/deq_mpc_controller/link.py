@@ -207,7 +207,7 @@ class CrazyflieLink(SteadyLink):
         self._thread.start()
         return True
 
-    def status(self) -> VehicleStatus:
+    def _vehicle_status(self) -> VehicleStatus:
         """What the vehicle last reported."""
         if self._connection is None:
             return VehicleStatus(fault="not connected")

@@ -215,6 +215,7 @@ class Pilot:
             link_age=vehicle.age,
             voltage=vehicle.voltage,
             link_lost=vehicle.lost,
+            link_stopped=vehicle.stopped,
             vehicle_fault=bool(vehicle.fault),
             command_finite=last.finite,
             solver_ok=last.solved,

@@ -119,7 +119,7 @@ class Crazyswarm2Link(SteadyLink):
         self._thread.start()
         return True
 
-    def status(self) -> VehicleStatus:
+    def _vehicle_status(self) -> VehicleStatus:
         """What the server last reported of the vehicle."""
         report = self._report
         foreign = "flown by somebody else: land it first" if self._silent and report.bits & FLYING else ""
@@ -162,7 +162,7 @@ class Crazyswarm2Link(SteadyLink):
         return self._thread.is_alive()
 
     def _disconnect(self) -> None:
-        if not self._silent and self._last.kind is not SetpointKind.EMERGENCY:
+        if not self._silent and self._given.last.kind is not SetpointKind.EMERGENCY:
             self._hand_over()
 
     def _bits(self) -> int:

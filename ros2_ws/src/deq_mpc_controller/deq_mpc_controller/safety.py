@@ -94,6 +94,7 @@ class Reason(Enum):
     REJECTS = "mocap poses are refused"
     LINK = "no word from the vehicle"
     LOST = "the link is lost; the vehicle's firmware levels out and stops its motors"
+    SILENCE = "the controller was silent; the link has stopped the motors"
     VEHICLE = "the vehicle reports a fault"
     FENCE = "outside the geofence"
     TILT = "tilted too far"
@@ -139,6 +140,7 @@ class Facts:
         link_age: since the vehicle's last report [s].
         voltage: of its battery, loaded [V].
         link_lost: whether nothing that is sent arrives any more.
+        link_stopped: whether the link has stopped the motors for want of setpoints.
         vehicle_fault: whether it reports that it cannot fly.
         command_finite, solver_ok, policy_ok: of the last policy step; the last: it raised no error.
         policy_asked: whether there was one.
@@ -161,6 +163,7 @@ class Facts:
     link_age: float = inf
     voltage: float = 0.0
     link_lost: bool = False
+    link_stopped: bool = False
     vehicle_fault: bool = False
     command_finite: bool = True
     solver_ok: bool = True
@@ -286,6 +289,8 @@ def _check_vehicle(facts: Facts) -> Verdict:
     """What cannot be flown any more. A link that is lost is no landing: nothing that would be sent arrives."""
     if facts.link_lost:
         return Verdict(Action.STOP, Reason.LOST)
+    if facts.link_stopped:
+        return Verdict(Action.STOP, Reason.SILENCE)
     return Verdict(Action.STOP, Reason.VEHICLE) if facts.vehicle_fault else NOMINAL
 
 

@@ -5,13 +5,15 @@
     later                            motors off
 
 so that a control step may be late without a jolt, and a controller that died brings the vehicle down. The three follow
-each other and never go back; motors off and the emergency stop stay what they are, whatever their age.
+each other and never go back; motors off and the emergency stop stay what they are, whatever their age. A flight that
+has come to the third is over: a controller that wakes up then knows nothing of it, and would take off again from
+wherever the vehicle has fallen. So nothing of a flight leaves any more before the controller has said OFF itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil, isfinite
+from math import ceil, inf, isfinite
 
 from deq_mpc_controller.vehicle_io import NO_COMMAND, OFF, LinkConfig, Setpoint, SetpointKind
 from deq_mpc_core.models.crazyflie import hover_thrust
@@ -30,6 +32,35 @@ def due_setpoint(last: Setpoint, age: float, config: LinkConfig) -> Setpoint:
         hover = hover_thrust() if last.hover is None else last.hover
         return replace(last, command=NO_COMMAND._replace(thrust=config.level_thrust * hover))
     return OFF
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What the controller has given the link.
+
+    Attributes:
+        last: the last setpoint; t: when it came [s].
+        ended: a flight had ended by silence before it.
+    """
+
+    last: Setpoint = OFF
+    t: float = -inf
+    ended: bool = False
+
+    def add(self, setpoint: Setpoint, now: float, config: LinkConfig) -> Stream:
+        """The stream with a setpoint given ``now`` [s]. After an emergency stop nothing else counts."""
+        if self.last.kind is SetpointKind.EMERGENCY:
+            return self
+        return Stream(setpoint, now, setpoint.kind is SetpointKind.FLY and self.has_ended(now, config))
+
+    def has_ended(self, now: float, config: LinkConfig) -> bool:
+        """Whether a flight has ended by silence, and the controller has not said OFF since."""
+        silent = now - self.t > config.hold_time + config.level_time
+        return self.ended or (silent and self.last.kind is SetpointKind.FLY)
+
+    def due(self, now: float, config: LinkConfig) -> Setpoint:
+        """What to send ``now`` [s]."""
+        return OFF if self.has_ended(now, config) else due_setpoint(self.last, now - self.t, config)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 
 from numpy.typing import ArrayLike
 
-from deq_mpc_controller.setpoint_stream import due_setpoint
+from deq_mpc_controller.setpoint_stream import Stream
 from deq_mpc_controller.vehicle_io import OFF, LinkConfig, Setpoint, SetpointKind, VehicleStatus
 
 ARMED, AUTO_ARM, FLYING, TUMBLED, LOCKED, CRASHED = 2, 4, 16, 32, 64, 128
@@ -38,7 +39,7 @@ class SteadyLink(ABC):
         self._config = config
         self._clock = clock
         self._changed = threading.Condition()
-        self._last, self._last_time = OFF, -inf
+        self._given = Stream()
         self._is_new = False
         self._released = self._notify = False
         self._pose: tuple[ArrayLike, ArrayLike] | None = None
@@ -59,16 +60,17 @@ class SteadyLink(ABC):
             UserError: if there is nobody to connect to, or nobody to fly with.
         """
 
-    @abstractmethod
     def status(self) -> VehicleStatus:
-        """What the vehicle last reported."""
+        """What the vehicle last reported, and what has become of the link."""
+        with self._changed:
+            stopped = self._given.has_ended(self._clock(), self._config)
+        return replace(self._vehicle_status(), stopped=stopped)
 
     def send(self, setpoint: Setpoint) -> None:
-        """Make this the setpoint, at once. An emergency stays one, whatever comes after it."""
+        """Make this the setpoint, at once. An emergency stays one, whatever comes after it; see ``Stream``."""
         with self._changed:
-            if self._last.kind is not SetpointKind.EMERGENCY:
-                self._last, self._last_time = setpoint, self._clock()
-            self._released = self._released and self._last == OFF
+            self._given = self._given.add(setpoint, self._clock(), self._config)
+            self._released = self._released and self._given.last == OFF
             self._is_new = True
             self._changed.notify()
 
@@ -81,9 +83,9 @@ class SteadyLink(ABC):
     def notify_setpoints_stop(self) -> None:
         """Leave the vehicle to its high-level commander: nothing is sent until a setpoint asks for more than OFF."""
         with self._changed:
-            if self._last.kind is SetpointKind.EMERGENCY:
+            if self._given.last.kind is SetpointKind.EMERGENCY:
                 return
-            self._last, self._last_time = OFF, self._clock()
+            self._given = self._given.add(OFF, self._clock(), self._config)
             self._released = self._notify = True
             self._disarm_owed = False  # who has the vehicle now arms and disarms it
             self._changed.notify()
@@ -102,6 +104,10 @@ class SteadyLink(ABC):
         if self._thread.is_alive():
             self._thread.join()
         self._disconnect()
+
+    @abstractmethod
+    def _vehicle_status(self) -> VehicleStatus:
+        """What the vehicle last reported."""
 
     @abstractmethod
     def _reaches_vehicle(self) -> bool:
@@ -145,7 +151,7 @@ class SteadyLink(ABC):
 
     def _due(self) -> Setpoint:
         """What to send now."""
-        return due_setpoint(self._last, self._clock() - self._last_time, self._config)
+        return self._given.due(self._clock(), self._config)
 
     def _run(self) -> None:
         """The sending thread: on every new setpoint, and whenever none has been sent for a period."""

@@ -64,6 +64,7 @@ class VehicleStatus:
         age: time since the last report [s].
         fault: why it cannot fly (tumbled, locked, link lost), or "".
         lost: the link has been given up: nothing that is sent arrives.
+        stopped: the link has stopped the motors, because the controller was silent; until OFF is sent.
         pos: (3,) where its own estimator believes it to be [m]; None if that is not reported.
     """
 
@@ -73,6 +74,7 @@ class VehicleStatus:
     fault: str = ""
     pos: NDArray[np.float64] | None = None
     lost: bool = False
+    stopped: bool = False
 
 
 OFF = Setpoint(SetpointKind.OFF)

@@ -88,7 +88,7 @@ class LockstepLink(SteadyLink):
                 voltage, bits, *pos = _DATA.unpack(packet.data)
                 self._report = _Report(self._clock(), voltage, bits, np.array(pos))
 
-    def status(self) -> VehicleStatus:
+    def _vehicle_status(self) -> VehicleStatus:
         """What the vehicle last reported."""
         report = self._report
         return VehicleStatus(
