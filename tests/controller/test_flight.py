@@ -281,6 +281,27 @@ def test_a_landing_that_lasts_stops_the_motors_only_near_the_ground(height: floa
         assert state.failure.startswith("battery low")
 
 
+@pytest.mark.parametrize(("speed", "failure"), [(1.4, ""), (1.6, "it fell; look for damage")])
+def test_who_touches_down_too_fast_has_not_landed(speed: float, failure: str) -> None:
+    landing = run(flying(), at(1.0, START, requests=frozenset({Request.LAND})))
+    down = at(2.0, START * [1.0, 1.0, 0.03], vel=np.array([0.0, 0.0, -speed]))
+    state = run(landing, down)
+    assert state.mode is (Mode.FAULT if failure else Mode.IDLE)
+    assert state.failure == failure
+    ordered = run(flying(), at(1.0, START, action=Action.LAND, reason="battery low"))
+    assert run(ordered, down).failure == "battery low"
+
+
+def test_a_landing_that_safety_orders_too_begins_anew_where_the_vehicle_is() -> None:
+    landing = run(flying(), at(1.0, START, requests=frozenset({Request.LAND})))
+    elsewhere = START + np.array([0.8, 0.0, -0.4])
+    state = run(landing, at(2.0, elsewhere, action=Action.LAND, reason="too fast"))
+    assert (state.mode, state.failure, state.since) == (Mode.LAND, "too fast", 2.0)
+    assert state.anchor == pytest.approx(elsewhere)
+    again = run(state, at(2.1, START, action=Action.LAND, reason="battery low"))
+    assert (again.since, again.failure) == (2.0, "too fast")
+
+
 def test_a_landing_says_why_it_gave_up() -> None:
     landing = FlightState(Mode.LAND, 0.0, home=GROUND, anchor=START, airborne=True)
     assert run(landing, at(13.0, raised(0.2))).failure == "no touch-down"

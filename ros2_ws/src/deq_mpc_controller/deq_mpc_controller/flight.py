@@ -29,6 +29,10 @@ from deq_mpc_core.config import Config
 Array = NDArray[np.float64]
 
 
+FELL = "it fell; look for damage"
+"""Failure of a flight that ended faster than a landing."""
+
+
 class FlightConfig(Config):
     """``flight`` in ``config/controller.yaml``."""
 
@@ -46,6 +50,7 @@ class FlightConfig(Config):
     land_speed: Speed
     land_depth: Metre
     touch_down_height: Metre
+    touch_down_speed: Speed
     land_time: Second
     drop_height: Metre
     land_time_max: Second
@@ -299,13 +304,22 @@ def _landing(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> 
         return _enter(state, Mode.FAULT, inputs, failure=inputs.reason, airborne=False)
     assert state.home is not None
     if inputs.pos is not None and inputs.pos[2] < state.home[2] + config.touch_down_height:
-        mode = Mode.FAULT if state.failure else Mode.IDLE
-        return _enter(state, mode, inputs, airborne=False, flown=True)
+        failure = state.failure or _fall(inputs, config)
+        mode = Mode.FAULT if failure else Mode.IDLE
+        return _enter(state, mode, inputs, airborne=False, flown=True, failure=failure)
     if overdue := _overdue(state, inputs, config):
         failure = f"{state.failure}; {overdue}" if state.failure else overdue
         return _enter(state, Mode.FAULT, inputs, failure=failure, airborne=False)
+    if inputs.action is Action.LAND and not state.failure:  # where it was to land may be what is wrong
+        return _land(state, inputs, config, failure=inputs.reason)
     failure = state.failure or (inputs.reason if inputs.action >= Action.LAND else "")
     return replace(state, blind=inputs.action is Action.DESCEND, failure=failure)
+
+
+def _fall(inputs: FlightInputs, config: FlightConfig) -> str:
+    """Why a vehicle that has touched down did not land, or ""."""
+    fell = inputs.vel is not None and inputs.vel[2] < -config.touch_down_speed
+    return FELL if fell else ""
 
 
 def _overdue(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> str:

@@ -12,7 +12,7 @@ from enum import Enum
 
 import numpy as np
 
-from deq_mpc_controller.flight import Request
+from deq_mpc_controller.flight import FELL, Request
 from deq_mpc_controller.safety import Reason
 from deq_mpc_controller.settings import controller_config
 from deq_mpc_sim import mishaps
@@ -236,7 +236,12 @@ def _link_cases() -> Iterator[FaultCase]:
 
 def _propulsion_cases() -> Iterator[FaultCase]:
     off = "its motors are off from the onset on"
-    yield FaultCase("vehicle: reboots", packets("reboot"), comes_down(_SAFETY.link_land, off, Reason.LINK.value))
+    yield FaultCase(
+        "vehicle: reboots",
+        packets("reboot"),
+        comes_down(_SAFETY.link_land, off, Reason.LINK.value),
+        {Phase.LAND: comes_down(_SAFETY.link_land, "down before its reports are missed", FELL)},
+    )
     yield FaultCase(
         "vehicle: locks",
         packets("locked"),
@@ -259,6 +264,7 @@ def _propulsion_cases() -> Iterator[FaultCase]:
         "vehicle: all propellers give 40 % less",
         packets("weak:0.4"),
         comes_down(2.5, "less than it weighs", Reason.DISTURBANCE.value),
+        {Phase.LAND: completes("down before it has lasted")},
     )
     yield FaultCase(
         "vehicle: one propeller gives 20 % less", packets("worn:0.2"), completes("the firmware's integrators")
@@ -266,7 +272,7 @@ def _propulsion_cases() -> Iterator[FaultCase]:
 
 
 def _overturned() -> Good:
-    return comes_down(0.5, "it turns over: motors off", Reason.RESPONSE.value, Reason.TUMBLE.value)
+    return comes_down(0.5, "it turns over: motors off", Reason.RESPONSE.value, Reason.TUMBLE.value, FELL)
 
 
 def _push_cases() -> Iterator[FaultCase]:
@@ -276,6 +282,7 @@ def _push_cases() -> Iterator[FaultCase]:
         "vehicle: wind of 0.14 N",
         packets("gust:0.14"),
         lands(_SAFETY.disturbance_time + 1.0, "nearly all that its tilt holds against", Reason.DISTURBANCE.value),
+        {Phase.LAND: completes("down before it has lasted")},
     )
     yield FaultCase(
         "vehicle: gust of 0.3 N for 0.4 s",
