@@ -37,7 +37,8 @@ a floor. The same command gives the same table. No real vehicle has flown any of
 {summary(cells)}.
 
 - *time*: from the onset until the controller, or the vehicle's own supervisor, did something about it; where nothing
-  had to be done, until it was said. Without a time there was nothing to say. *Said* is what /diagnostics says.
+  had to be done, until it was said. Without a time there was nothing to say.
+- *said*: what /diagnostics says; of a controller that cannot speak, what the vehicle shows.
 - *end*: on the ground; inside the fence, {low} to {high} m; motors off, for {REST:g} s and more.
 - *touch-down*: the fastest; up to {SOFT:g} m/s it is a landing. One without a fault drops its last 4 cm.
 - *LAND blind*: without a position, or without a controller that answers: level, sinking.
