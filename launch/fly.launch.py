@@ -15,11 +15,13 @@ from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
 from launch.launch_description_sources import AnyLaunchDescriptionSource
 
+from deq_mpc_controller.ros_launch import landing_patience
+
 OWN_SETTINGS = {"launch-prefix", "launch-prefix-filter", "emulate_tty", "sigkill_timeout"}
 """What ``ros2 launch`` itself may set beside the file's arguments."""
 PATIENCE = DeclareLaunchArgument(
     "sigterm_timeout",
-    default_value="15",
+    default_value=f"{landing_patience():g}",
     description="an interrupted node has so many s: to land first, to draw a picture",
 )
 """A setting of ``ros2 launch`` itself, whose 5 s are too short for a vehicle in the air."""

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 import yaml
 
-from deq_mpc_controller import ros_launch
+from deq_mpc_controller import flight, ros_launch
+from deq_mpc_controller.flight import Mode, Request
 from deq_mpc_controller.launch_file import Node
+from deq_mpc_controller.manoeuvres import Manoeuvre
+from deq_mpc_controller.safety import Action
+from deq_mpc_controller.settings import controller_config
 from deq_mpc_core.errors import UserError
 
 Install = Callable[..., Node]
@@ -154,3 +162,52 @@ def test_a_node_that_ignores_signals_is_killed(
         f"pathlib.Path({str(log)!r}).write_text('started\\n')\nwhile True: time.sleep(0.05)\n"
     )
     assert ros_launch.launch([install("deaf", deaf), install("ending", after_start(log, 1, 0))]) == 0
+
+
+def test_a_controller_may_land_first(install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes longer than any other node is given."""
+    monkeypatch.setattr(ros_launch, "PATIENCE_S", ((signal.SIGINT, 0.1), (signal.SIGTERM, 0.1), (signal.SIGKILL, 5.0)))
+    log = tmp_path / "log.txt"
+    landing = (
+        "import signal, sys, time, pathlib\n"
+        f"log = pathlib.Path({str(log)!r})\n"
+        "def land(*_):\n    time.sleep(0.6)\n    log.write_text('landed')\n    sys.exit(0)\n"
+        "signal.signal(signal.SIGINT, land)\nlog.write_text('started')\nwhile True: time.sleep(0.05)\n"
+    )
+    nodes = [install("controller_node", landing), install("ending", after_start(log, 1, 0))]
+    assert ros_launch.launch(nodes) == 0
+    assert log.read_text() == "landed"
+
+
+def longest_landing() -> float:
+    """Seconds of a landing from the highest point that takes its time, and is then ordered by safety, too."""
+    config = controller_config()
+    low, high = config.safety.fence_low[2], config.safety.fence_high[2] + config.safety.fence_stop
+    state = replace(flight.in_the_air(0.0, np.array([0.0, 0.0, high])), home=np.array([0.0, 0.0, low]))
+    top = flight.FlightInputs(t=0.0, pos=np.array([0.0, 0.0, high]), vel=np.zeros(3))
+    t, action, step = 0.0, Action.NONE, 0.1
+    wish = replace(top, requests=frozenset({Request.LAND}), manoeuvre=Manoeuvre(duration=1e6))
+    state = flight.advance(state, wish, config.flight)
+    while state.mode is Mode.LAND:
+        t += step
+        ends = flight.advance(state, replace(top, t=t + step), config.flight).mode is not Mode.LAND
+        action = Action.LAND if ends else action
+        state = flight.advance(state, replace(top, t=t, action=action, reason="some fault"), config.flight)
+    assert state.mode is Mode.FAULT
+    return t
+
+
+def test_no_controller_is_ended_before_it_can_have_landed() -> None:
+    assert controller_config().flight.land_time_max < longest_landing() < ros_launch.landing_patience()
+
+
+def test_ros2_launch_has_the_same_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("launch", "launch.actions", "launch.event_handlers", "launch.events", "launch.events.process"):
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    monkeypatch.setitem(sys.modules, "launch.launch_description_sources", MagicMock())
+    declare = MagicMock()
+    monkeypatch.setattr(sys.modules["launch.actions"], "DeclareLaunchArgument", declare)
+    runpy.run_path(str(Path(__file__).parents[2] / "launch/fly.launch.py"))
+    (call,) = declare.call_args_list
+    assert call.args == ("sigterm_timeout",)
+    assert float(call.kwargs["default_value"]) >= ros_launch.landing_patience()

@@ -38,6 +38,15 @@ def pace(way: float, duration: float, fastest: float) -> tuple[float, float]:
     return speed, way / speed - way / fastest
 
 
+def longest_landing(height: float, limit: float) -> float:
+    """Longest time [s] from the request to land to the ground, from ``height`` [m].
+
+    That is as slowly as can be asked for, up to the ``limit`` [s] on landings, and once more as long if safety orders
+    a landing then: it begins anew.
+    """
+    return height / _SLOWEST + 2.0 * limit
+
+
 def hover_point(pos: Array, start: Array | None, height: float | None, usual: float, radius: float) -> Array:
     """Where a take-off from ``pos`` (3,) ends.
 

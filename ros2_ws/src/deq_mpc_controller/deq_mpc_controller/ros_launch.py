@@ -1,7 +1,8 @@
 """Starts a launch file on a machine that has no ``ros2 launch``, and watches over its nodes.
 
 Each node is required: the launch ends when one of them does. The others then get SIGINT, the last started first, and
-after a while SIGTERM and SIGKILL. SIGINT, SIGTERM and SIGHUP to the launcher do the same.
+after a while SIGTERM and SIGKILL, the controller not before it can have landed. SIGINT, SIGTERM and SIGHUP to the
+launcher do the same.
 """
 
 from __future__ import annotations
@@ -22,12 +23,17 @@ import yaml
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 
 from deq_mpc_controller.launch_file import Node
+from deq_mpc_controller.manoeuvres import longest_landing
+from deq_mpc_controller.settings import controller_config
 from deq_mpc_core.errors import UserError
 
 POLL_S = 0.05
 PATIENCE_S = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
-"""What a node gets on the way out and how long it has after each: to land first, to draw a picture."""
+"""What a node gets on the way out and how long it has after each: to draw a picture."""
+LANDED_MARGIN_S = 5.0
+"""What a controller has beyond its landing: to disarm, to close the link."""
 
+_CONTROLLER = "controller_node"
 _SUFFIX = ".launch.yaml"
 _WORKSPACE_PACKAGES = ("deq_mpc_core", "deq_mpc_controller", "deq_mpc_sim")
 
@@ -95,6 +101,13 @@ def find_executable(node: Node) -> Path:
     return path
 
 
+def landing_patience() -> float:
+    """How long [s] an interrupted controller has before it is ended: a vehicle in the air falls without it."""
+    config = controller_config()
+    height = config.safety.fence_high[2] + config.safety.fence_stop - config.safety.fence_low[2]
+    return longest_landing(height, config.flight.land_time_max) + LANDED_MARGIN_S
+
+
 def node_command(node: Node, folder: Path) -> list[str]:
     """Command line of a node; parameters go through a file in ``folder``, so that their types survive."""
     command = [str(find_executable(node)), "--ros-args"]
@@ -114,6 +127,7 @@ def node_command(node: Node, folder: Path) -> list[str]:
 class _Child:
     name: str
     process: subprocess.Popen[bytes]
+    may_fly: bool = False
 
     @property
     def status(self) -> int | None:
@@ -160,7 +174,7 @@ def _start(node: Node, command: Sequence[str], environment: Mapping[str, str], o
         stdout=output,
         start_new_session=True,
     )
-    return _Child(node.name or node.executable, process)
+    return _Child(node.name or node.executable, process, may_fly=node.executable == _CONTROLLER)
 
 
 def _verdict(children: Sequence[_Child], interrupts: Sequence[int]) -> int:
@@ -178,7 +192,8 @@ def _stop(children: Sequence[_Child]) -> None:
     for child in reversed(children):
         if child.status is not None:
             continue
-        for signal_number, patience in PATIENCE_S:
+        for signal_number, usual in PATIENCE_S:
+            patience = landing_patience() if child.may_fly and signal_number is signal.SIGINT else usual
             child.process.send_signal(signal_number)
             try:
                 child.process.wait(patience)
