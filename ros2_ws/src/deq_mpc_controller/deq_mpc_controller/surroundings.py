@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
@@ -21,7 +21,7 @@ class Surroundings:
         goal: (3,) where to fly [m]; None: unknown.
         start: (3,) where the flight to the goal begins [m]; None: above the take-off spot.
         obstacles: (K, 7), see ``Observation``.
-        obstacles_stamp: when they were there [s].
+        obstacles_stamp: when they were there [s]; minus infinity: nobody knows.
         obstacles_known: whether anybody said which there are; an automatic flight waits for it.
     """
 
@@ -31,14 +31,25 @@ class Surroundings:
     obstacles_stamp: float = 0.0
     obstacles_known: bool = True
 
+    def with_obstacles(self, obstacles: Array, stamp: float, latest: float) -> Surroundings:
+        """The same with these obstacles (K, 7), which were there at ``stamp`` [s].
+
+        A stamp after ``latest`` [s] is of another clock, so that nobody could tell when news of obstacles that move has
+        ceased. It counts as no news: those that are known to move stay as they are and grow old; where none does, the
+        new ones are taken as too old to fly among.
+        """
+        datable = stamp <= latest or not _move(obstacles)
+        if not datable and _move(self.obstacles):
+            return self
+        return replace(self, obstacles=obstacles, obstacles_stamp=stamp if datable else -inf, obstacles_known=True)
+
     def obstacles_at(self, t: float) -> Array:
         """The obstacles (K, 7) at ``t``: straight on from their message."""
         return extrapolate(self.obstacles, t - self.obstacles_stamp)
 
     def motion_age(self, t: float) -> float:
         """How old the news of obstacles that move is at ``t`` [s]; 0 if none moves: those need to be said only once."""
-        moves = len(self.obstacles) > 0 and bool(np.any(self.obstacles[:, 4:7]))
-        return max(t - self.obstacles_stamp, 0.0) if moves else 0.0
+        return max(t - self.obstacles_stamp, 0.0) if _move(self.obstacles) else 0.0
 
     def clearance(self, t: float, pos: Array) -> float:
         """Distance [m] from ``pos`` (3,) to the nearest surface of the obstacles at ``t``; infinity without any."""
@@ -46,3 +57,8 @@ class Surroundings:
             return inf
         obstacles = self.obstacles_at(t)
         return float(np.min(np.sqrt(np.sum((obstacles[:, :3] - pos) ** 2, axis=1)) - obstacles[:, 3]))
+
+
+def _move(obstacles: Array) -> bool:
+    """Whether any of the obstacles (K, 7) has a velocity."""
+    return bool(np.any(obstacles[:, 4:7]))
