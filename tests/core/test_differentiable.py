@@ -89,6 +89,27 @@ def test_gradients_that_would_be_dropped_are_refused() -> None:
         first.sum().backward()
 
 
+@pytest.mark.parametrize("penalty", [0.0, -1.0, np.nan, np.inf])
+def test_a_gradient_rule_needs_a_penalty(penalty: float) -> None:
+    data, engine = pendulums()
+    with pytest.raises(ValueError, match="positive, finite penalty"):
+        solve(engine, tensors(data), cold_state(data, 1.0), FLIGHT, penalty=penalty)
+
+
+def test_going_on_from_the_solution_in_place_does_not_change_its_gradient() -> None:
+    data, engine = pendulums()
+    gradients = []
+    for overwrite in (False, True):
+        leaves = tensors(data)
+        tau, solution = solve(engine, leaves, cold_state(data, 1.0), FLIGHT)
+        if overwrite:
+            solution.state.tau[:], solution.penalty[:] = np.nan, np.nan
+        tau.sum().backward()
+        gradients.append(leaves.x_ref.grad.numpy())
+    np.testing.assert_array_equal(*gradients)
+    assert gradients[0].any()
+
+
 def test_changing_the_data_after_the_solve_does_not_change_its_gradient() -> None:
     data, engine = pendulums()
     grads = []

@@ -65,6 +65,18 @@ def test_a_broken_sample_fails_alone() -> None:
     np.testing.assert_array_equal(best.state.tau[2], alone.state.tau[0])
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
+def test_numbers_that_are_none_end_in_a_status_without_warnings(value: float) -> None:
+    data = problems(2)
+    for field in ("x_init", "x_ref", "radii"):
+        broken = np.array(getattr(data, field))
+        broken[1] = value
+        bad = data._replace(**{field: broken})
+        best = solve_from_several(ENGINE, bad, several_starts(MODEL, bad), [SOFT])
+        assert best.status[1] == Status.NUMERICAL_FAILURE
+        assert best.status[0] == Status.CONVERGED
+
+
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_starts_keep_the_first_state_and_go_around_where_there_is_something_to_go_around(name: str) -> None:
     model = MODELS[name]()

@@ -79,7 +79,8 @@ class Answer:
 
 def answer(engine: Engine, data: Data, state: SolverState | None = None, options: SolverOptions = SHORT) -> Answer:
     solution = engine.solve(data, cold_state(data, options.penalty_init) if state is None else state, options)
-    weight = np.cos(np.arange(solution.state.tau[0].size)).reshape(solution.state.tau[:1].shape)
+    shape = (1, *solution.state.tau.shape[1:])
+    weight = np.cos(np.arange(np.prod(shape))).reshape(shape)
     grads, kinds = engine.adjoint(data, solution, np.repeat(weight, len(data.x_init), axis=0))
     return Answer(solution, grads, kinds)
 
@@ -381,6 +382,8 @@ def test_states_and_gradients_of_a_wrong_shape_are_refused_by_name(engine: Engin
             engine.solve(data, replace(state, penalty=wrong), SHORT)
         with pytest.raises(ValueError, match="penalty of the solution has shape"):
             engine.adjoint(data, replace(solution, penalty=wrong), solution.state.tau)
+    with pytest.raises(ValueError, match="status of the solution has shape"):
+        engine.adjoint(data, replace(solution, status=solution.status[:1]), solution.state.tau)
     with pytest.raises(ValueError, match="dt has shape"):
         engine.solve(data._replace(dt=np.full(2, 0.05)), state, SHORT)
 
@@ -404,6 +407,8 @@ def test_a_horizon_of_no_knots_and_no_thread_are_refused() -> None:
         ("penalty_growth", 0.99),
         ("penalty_max", 0.0),
         ("penalty_max", np.inf),
+        ("al_iterations", 10**20),
+        ("newton_steps", 10**20),
         ("tolerance", -1e-9),
         ("newton_tolerance", -1e-9),
         ("tolerance", np.nan),
@@ -412,6 +417,56 @@ def test_a_horizon_of_no_knots_and_no_thread_are_refused() -> None:
 def test_options_that_steer_nowhere_are_refused(option: str, value: float) -> None:
     with pytest.raises(ValidationError, match=option):
         SolverOptions.model_validate({option: value})
+
+
+@pytest.mark.parametrize("engine", [cpu("cartpole"), batched("cartpole")], ids=["cpu", "torch"])
+def test_tolerances_whose_squares_overflow_are_any_tolerance(engine: Engine) -> None:
+    data, state, _ = problem("cartpole")
+    solution = engine.solve(data, state, SolverOptions(tolerance=1e300, newton_tolerance=1e300))
+    assert (solution.status == Status.CONVERGED).all()
+
+
+@pytest.mark.parametrize("engine", [cpu("quadrotor"), batched("quadrotor")], ids=["cpu", "torch"])
+@pytest.mark.parametrize("penalty", [0.0, -1.0, np.nan])
+def test_an_adjoint_without_a_penalty_fails(engine: Engine, penalty: float) -> None:
+    data, _, solution = problem("quadrotor")
+    broken = replace(solution, penalty=np.array([penalty, 1.0]))
+    grads, kinds = engine.adjoint(data, broken, solution.state.tau)
+    assert (kinds == AdjointKind.FAILED).tolist() == [True, False]
+    assert all((grad[0] == 0.0).all() and np.isfinite(grad).all() for grad in grads)
+
+
+@pytest.mark.parametrize("engine", [cpu("quadrotor"), batched("quadrotor")], ids=["cpu", "torch"])
+def test_no_samples_and_any_kind_of_array(engine: Engine) -> None:
+    data, state, solution = problem("quadrotor")
+    none = answer(engine, take(data, []))
+    assert {len(rows) for rows in none.rows().values()} == {0}
+    backwards = data.x_ref[:, ::-1].copy()[:, ::-1]
+    odd = data._replace(x_ref=backwards, q=data.q.tolist(), r=data.r.astype(">f8"), lower=data.lower.astype(object))
+    expected, found = engine.solve(data, state, SHORT), engine.solve(odd, state, SHORT)
+    np.testing.assert_array_equal(found.state.tau, expected.state.tau)
+    bar = solution.state.tau
+    for one, other in zip(
+        engine.adjoint(odd, found, bar.tolist())[0], engine.adjoint(data, expected, bar)[0], strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", [CpuEngine, TorchEngine])
+@pytest.mark.parametrize("model", ["pendulum", MODELS["pendulum"], None])
+def test_what_is_no_model_is_refused(kind: Any, model: Any) -> None:
+    with pytest.raises(TypeError, match=r"needs a Model, not .*MODELS\[name\]\(\) makes one"):
+        kind(model)
+
+
+def test_a_cold_start_names_the_shapes_that_do_not_fit() -> None:
+    data, _, _ = problem("quadrotor")
+    for broken in (data._replace(x_ref=data.x_ref[0]), data._replace(x_ref=data.x_ref[:, :0])):
+        with pytest.raises(ValueError, match=r"need shapes \(B, nx\)"):
+            cold_state(broken, 1.0)
+    for broken in (data._replace(x_init=data.x_init[:1]), data._replace(u_ref=data.u_ref[:, 1:])):
+        with pytest.raises(ValueError, match="differ in batch, horizon or states"):
+            cold_state(broken, 1.0)
 
 
 def test_no_newton_step_is_an_update_of_the_multipliers() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from deq_mpc_core.models.model import Model
 from deq_mpc_core.solver import arrays
 from deq_mpc_core.solver.arrays import Data, Duals, Gradients, Options
-from deq_mpc_core.solver.engine import check_adjoint_shapes, check_shapes, zero_failures
+from deq_mpc_core.solver.engine import check_adjoint_shapes, check_model, check_shapes, zero_failures
 from deq_mpc_core.solver.generate import load_kernels
 from deq_mpc_core.solver.solution import Array, Solution, SolverOptions, SolverState
 from deq_mpc_core.threads import available_threads, over_batch
@@ -48,6 +48,7 @@ class CpuEngine:
     """
 
     def __init__(self, model: Model, *, threads: int | None = None) -> None:
+        check_model(model)
         if threads is not None and threads < 1:
             raise ValueError(f"an engine needs at least one thread, not {threads}")
         self.model = model
@@ -84,10 +85,10 @@ class CpuEngine:
         data, state = _plain_data(data), solution.state
         tau, duals = _plain(state.tau), Duals._make(_plain(a) for a in state.duals)
         grads = Gradients(*(np.empty_like(getattr(data, name)) for name in Gradients._fields))
-        how = np.empty(tau_bar.shape[0])
         g = _plain(tau_bar)
+        how = np.empty(g.shape[0])
         work = (data, tau, duals, _plain(solution.penalty), bool(exact), g, np.empty_like(g), grads, how)
-        over_batch(self.threads, tau_bar.shape[0], self._kernels.adjoint.adjoint_range, *work)
+        over_batch(self.threads, g.shape[0], self._kernels.adjoint.adjoint_range, *work)
         kinds = how.astype(np.int64)
         zero_failures(grads, kinds, solution)
         return grads, kinds

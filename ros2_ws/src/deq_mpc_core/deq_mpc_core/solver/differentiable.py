@@ -10,6 +10,7 @@ refused.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -72,7 +73,7 @@ def _refuse_dropped_gradients(data: TensorData, state: SolverState) -> None:
 
 
 def _tensor(a: Any) -> torch.Tensor:
-    return a if isinstance(a, torch.Tensor) else torch.tensor(a)
+    return a if isinstance(a, torch.Tensor) else torch.from_numpy(np.array(a, dtype=np.float64, order="C"))
 
 
 def _float64_copy(a: Any) -> NDArray[np.float64]:
@@ -99,11 +100,16 @@ def solve(
     at 1e4 some per cent are missing).
 
     Raises:
-        ValueError: shapes do not fit together, or ``data.p`` or the state require a gradient.
+        ValueError: shapes do not fit together, ``penalty`` is no positive number, or ``data.p`` or the state require a
+            gradient.
     """
+    if penalty is not None and not 0.0 < penalty < np.inf:
+        raise ValueError(f"the gradient rule needs a positive, finite penalty, not {penalty}")
     _refuse_dropped_gradients(data, state)
     tensors = [_tensor(getattr(data, name)) for name in Gradients._fields]
     problem = Data._make(_float64_copy(a) for a in data)._replace(dt=float(data.dt))
     solution = engine.solve(problem, state, options)
-    ruled = solution if penalty is None else replace(solution, penalty=np.full_like(solution.penalty, penalty))
+    ruled = deepcopy(solution)  # the caller may go on from the state in place before the backward pass
+    if penalty is not None:
+        ruled = replace(ruled, penalty=np.full_like(solution.penalty, penalty))
     return _Plan.apply(_Rule(engine, problem, ruled, exact, report), *tensors), solution

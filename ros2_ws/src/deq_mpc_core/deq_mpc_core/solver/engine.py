@@ -34,6 +34,12 @@ class Engine(Protocol):
         ...
 
 
+def check_model(model: Model) -> None:
+    """Raise TypeError for what is no model: its name, say, or the function that makes it."""
+    if not isinstance(model, Model):
+        raise TypeError(f"an engine needs a Model, not {model!r}; deq_mpc_core.models.MODELS[name]() makes one")
+
+
 def zero_failures(grads: Gradients, kinds: NDArray[np.int64], solution: Solution) -> None:
     """Zero, in place, the gradients of samples whose solve or adjoint failed, and mark them `AdjointKind.FAILED`."""
     kinds[solution.status == Status.NUMERICAL_FAILURE] = AdjointKind.FAILED
@@ -98,6 +104,11 @@ def _check_shapes(model: str, sizes: tuple[int, int, int], got: tuple[tuple[int,
 def check_adjoint_shapes(model: Model, data: Data, solution: Solution, tau_bar: Array) -> None:
     """Raise ValueError with the offending array and the shape it should have."""
     check_shapes(model, data, solution.state)
-    got = {"tau_bar": _shape(tau_bar), "penalty of the solution": _shape(solution.penalty)}
-    expected = {"tau_bar": _shape(solution.state.tau), "penalty of the solution": _shape(solution.state.penalty)}
+    samples = _shape(solution.state.penalty)
+    got = {
+        "tau_bar": _shape(tau_bar),
+        "penalty of the solution": _shape(solution.penalty),
+        "status of the solution": _shape(solution.status),
+    }
+    expected = {**dict.fromkeys(got, samples), "tau_bar": _shape(solution.state.tau)}
     _compare(model.name, got, expected)

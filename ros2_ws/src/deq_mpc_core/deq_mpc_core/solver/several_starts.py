@@ -22,6 +22,7 @@ _DETOURS = 6
 """Directions around the straight way, as many as a hexagon has corners."""
 
 
+@np.errstate(over="ignore", invalid="ignore")  # numbers that are none are the engine's to report
 def several_starts(model: Model, data: Data) -> list[SolverState]:
     """Starts of a problem: cold, along its reference and, for a model with a position, by detours around that.
 
@@ -70,6 +71,7 @@ def _sideways(direction: Array) -> list[Array]:
     return [np.cos(angle) * first + np.sin(angle) * second for angle in angles]
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _is_better(data: Data, new: Solution, old: Solution) -> Array:
     """Where (B,) the new solution is to be preferred."""
     converged, before = new.status == Status.CONVERGED, old.status == Status.CONVERGED

@@ -13,6 +13,8 @@ from deq_mpc_core.config import Config
 from deq_mpc_core.solver.arrays import Data, Duals
 
 Array = NDArray[np.float64]
+_MOST = 2**31 - 1
+"""Iterations; the kernels count them in integers of the machine."""
 
 
 class Status(IntEnum):
@@ -42,9 +44,9 @@ class AdjointKind(IntEnum):
 class SolverOptions(Config):
     """Options of one solve."""
 
-    al_iterations: int = Field(default=2, ge=1)
+    al_iterations: int = Field(default=2, ge=1, le=_MOST)
     """Augmented-Lagrangian (multiplier) iterations, m in the paper."""
-    newton_steps: int = Field(default=1, ge=0)
+    newton_steps: int = Field(default=1, ge=0, le=_MOST)
     """Gauss-Newton steps per multiplier iteration, at most; with none, multipliers are updated at the plan as it is."""
     penalty_init: float = Field(default=1.0, gt=0)
     """mu of a cold start, in units of the scaled residuals."""
@@ -101,8 +103,19 @@ class Solution:
 
 
 def cold_state(data: Data, penalty: float) -> SolverState:
-    """Start of the paper: x_init repeated, inputs at their reference, multipliers zero."""
-    batch, horizon, nx = data.x_ref.shape
+    """Start of the paper: x_init repeated, inputs at their reference, multipliers zero.
+
+    Raises:
+        ValueError: if the shapes of x_init, x_ref and u_ref do not fit together.
+    """
+    shapes = {name: np.shape(getattr(data, name)) for name in ("x_init", "x_ref", "u_ref")}
+    if [len(shape) for shape in shapes.values()] != [2, 3, 3] or shapes["x_ref"][1] < 1:
+        raise ValueError(
+            f"x_init, x_ref and u_ref need shapes (B, nx), (B, T, nx) and (B, T, nu), T >= 1, not {shapes}"
+        )
+    batch, horizon, nx = shapes["x_ref"]
+    if shapes["x_init"] != (batch, nx) or shapes["u_ref"][:2] != (batch, horizon):
+        raise ValueError(f"x_init, x_ref and u_ref differ in batch, horizon or states: {shapes}")
     nz = nx + data.u_ref.shape[2]
     tau = np.concatenate([np.repeat(data.x_init[:, None], horizon, axis=1), data.u_ref], axis=2)
     duals = Duals(

@@ -14,20 +14,21 @@ from deq_mpc_core.solver.arrays import Data, Duals, Gradients
 from deq_mpc_core.solver.batched.adjoint import adjoint
 from deq_mpc_core.solver.batched.iterate import Iterate, iterate
 from deq_mpc_core.solver.batched.system import system
-from deq_mpc_core.solver.engine import check_adjoint_shapes, check_shapes, zero_failures
-from deq_mpc_core.solver.solution import Array, Solution, SolverOptions, SolverState
+from deq_mpc_core.solver.engine import check_adjoint_shapes, check_model, check_shapes, zero_failures
+from deq_mpc_core.solver.solution import AdjointKind, Array, Solution, SolverOptions, SolverState
 
 
 class TorchEngine:
     """All samples of a batch in lockstep, float64, on ``device``."""
 
     def __init__(self, model: Model, *, device: torch.device | str = "cpu") -> None:
+        check_model(model)
         self.model = model
         self.device = torch.device(device)
         self._system = system(model, self.device)
 
     def _tensor(self, a: Any) -> Tensor:
-        tensor = a if isinstance(a, Tensor) else torch.tensor(a)
+        tensor = a if isinstance(a, Tensor) else torch.from_numpy(np.array(a, dtype=np.float64, order="C"))
         return tensor.to(self.device, torch.float64)
 
     def _data(self, data: Data) -> Data:
@@ -60,6 +61,8 @@ class TorchEngine:
         with torch.no_grad():
             found, kinds = adjoint(self._system, self._data(data), tau, duals, mu, g, exact=exact)
         grads, how = Gradients._make(_array(a) for a in found), _array(kinds)
+        finite = np.logical_and.reduce([np.isfinite(a).all(tuple(range(1, a.ndim))) for a in grads])
+        how[~(finite & (_array(mu) > 0.0))] = AdjointKind.FAILED
         zero_failures(grads, how, solution)
         return grads, how
 

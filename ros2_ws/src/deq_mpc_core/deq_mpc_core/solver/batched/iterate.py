@@ -116,7 +116,7 @@ def newton(system: System, data: Data, start: Iterate, options: SolverOptions, a
         running = running & sound
         decrement = torch.where(running, torch.where(damping > 0.0, torch.inf, -slope), decrement)
         steps = steps + running
-        running = running & (decrement > options.newton_tolerance**2)
+        running = running & (decrement > options.newton_tolerance * options.newton_tolerance)
         tau, value, length = _search(system, data, Iterate(tau, duals, mu), value, step, slope, running)
         rounded = (length == 0.0) & (decrement <= ROUNDING * value.abs().clamp(min=1.0))
         running = running & ~rounded
@@ -169,11 +169,13 @@ def iterate(system: System, data: Data, start: Iterate, options: SolverOptions) 
         al_iterations = al_iterations + active
         last_mu = torch.where(active, mu, last_mu)
         mu = torch.where(active, (mu * options.penalty_growth).clamp(max=options.penalty_max), mu)
-        small = (torch.stack(residuals).amax(0) < options.tolerance) & (decrement < options.tolerance**2)
+        small = (torch.stack(residuals).amax(0) < options.tolerance) & (
+            decrement < options.tolerance * options.tolerance
+        )
         status = torch.where(active & small, Status.CONVERGED, status)
         active = active & ~small
     status = torch.where(active, Status.ITERATING, status)
-    minimised = (decrement < options.tolerance**2) | decrement.isinf()
+    minimised = (decrement < options.tolerance * options.tolerance) | decrement.isinf()
     residual = torch.maximum(residuals.dynamics, residuals.violation)
     stuck = minimised & (last_mu >= options.penalty_max) & (residual > INFEASIBLE_AT * options.tolerance)
     crossed, start = _bounds_cross(system, data), Iterate(tau, duals, mu)
@@ -213,4 +215,4 @@ def _lessen_violation(
     alone = options.model_copy(update={"newton_steps": RESTORING_STEPS, "newton_tolerance": options.tolerance})
     result = newton(system, near, Iterate(start.tau, none, mu), alone, active)
     _, residuals = update_multipliers(system, near, result.tau, none, mu)
-    return result.tau, residuals, result.ok & (result.decrement <= options.tolerance**2)
+    return result.tau, residuals, result.ok & (result.decrement <= options.tolerance * options.tolerance)

@@ -46,9 +46,9 @@ def to_centres(system: System, data: Data, tau: Tensor) -> tuple[Tensor, Tensor]
 
 def inequalities(system: System, data: Data, tau: Tensor) -> Inequalities:
     """h in scaled units; -inf where there is no constraint: on x_0, which is given, and for spheres switched off."""
-    given = torch.zeros_like(tau[0], dtype=torch.bool)
+    given = torch.zeros(tau.shape[1:], dtype=torch.bool, device=tau.device)
     given[0, : system.nx] = True
-    none = torch.full_like(tau[0, 0, 0], -torch.inf)
+    none = tau.new_full((), -torch.inf)
     _, distance = to_centres(system, data, tau)
     on = (data.radii > 0.0)[:, None] & (torch.arange(tau.shape[1], device=tau.device) > 0)[:, None]
     return Inequalities(
