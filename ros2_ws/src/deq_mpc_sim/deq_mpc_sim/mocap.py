@@ -2,7 +2,8 @@
 
 A frame is exposed at k / rate and arrives ``delay`` later. Noise is white: normal per axis on the position, a small
 normal rotation vector on the attitude. Dropouts begin at random (``dropout_rate``) and last up to
-``dropout_max``, uniformly; outages can also be planned. Frames exposed in either are never delivered.
+``dropout_max``, uniformly, and two may adjoin; outages can also be planned. Frames exposed
+in either are never delivered.
 """
 
 from __future__ import annotations
