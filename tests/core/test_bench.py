@@ -207,9 +207,12 @@ def test_wrong_suites_are_refused(asked: list[str], message: str) -> None:
 # The solver suite -----------------------------------------------------------------------------------------------------
 
 
-def test_missing_peers_are_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [MissingPeerError, ImportError, OSError, RuntimeError, AttributeError])
+def test_peers_that_are_missing_or_there_by_half_are_rows(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(*_: Any, **__: Any) -> Any:
-        raise MissingPeerError("not here")
+        raise kind("not here")
 
     monkeypatch.setattr(solver, "_peers", lambda *_, **__: {"peer A": missing, "peer B": missing})
     monkeypatch.setattr(solver, "_SCENES", 2)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deq_mpc_core.bench.peers import MissingPeerError
+from deq_mpc_core.bench.peers import UNUSABLE
 from deq_mpc_core.bench.problems import random_problems
 from deq_mpc_core.bench.quality import violation
 from deq_mpc_core.errors import UserError
@@ -115,7 +115,7 @@ def _ipopt_plans(model: Model, data: Data, start: SolverState, progress: Callabl
         from deq_mpc_core.bench.peers.casadi_ocp import CasadiPeer
 
         ipopt = CasadiPeer(model, data, start.tau, "ipopt", _IPOPT_TOLERANCE, compiled=False)
-    except (ImportError, MissingPeerError) as error:
+    except UNUSABLE as error:
         raise UserError(f"the check compares with IPOPT: {error}; pip install -r requirements/dev.txt") from error
     plans = []
     for b in range(len(data.x_init)):

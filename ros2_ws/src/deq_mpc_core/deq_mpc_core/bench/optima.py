@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from deq_mpc_core.bench.peers import MissingPeerError
+from deq_mpc_core.bench.peers import UNUSABLE
 from deq_mpc_core.bench.quality import violation
 from deq_mpc_core.models import Model
 from deq_mpc_core.solver import Data, cold_state, objective
@@ -25,7 +25,7 @@ def independent_optima(model: Model, data: Data) -> Array | None:
         from deq_mpc_core.bench.peers.casadi_ocp import CasadiPeer
 
         ipopt = CasadiPeer(model, data, cold_state(data, 1.0).tau, "ipopt", _PRECISE, compiled=False)
-    except (MissingPeerError, ImportError):
+    except UNUSABLE:
         return None
     tau = np.stack([ipopt.solve(b).tau for b in range(len(data.x_init))])
     return np.where(violation(model, data, tau) < _VIOLATION, objective(data, tau), np.nan)

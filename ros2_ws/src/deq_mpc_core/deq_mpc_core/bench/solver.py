@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from deq_mpc_core.bench.optima import Mask, independent_optima, reached, verdict
-from deq_mpc_core.bench.peers import MissingPeerError, Peer
+from deq_mpc_core.bench.peers import UNUSABLE, Peer
 from deq_mpc_core.bench.peers.mpc_pytorch import MpcPytorchPeer
 from deq_mpc_core.bench.problems import random_problems, take
 from deq_mpc_core.bench.row import BenchOptions, Row, Work
@@ -82,7 +82,7 @@ def cold_quadrotors(options: BenchOptions) -> Iterator[Row]:
                 right = reached(model, data, peer.solve_batch(), optima)
                 note, run = f"{verdict(right)}; {peer.note}", partial(_whole_batch, peer)
                 candidates.append(Candidate(peer.engine, run, threads, note, reached=_all(right)))
-            except MissingPeerError as error:
+            except UNUSABLE as error:
                 missing.append(work.missing(MpcPytorchPeer.engine, threads, str(error)))
             yield from compare(work, candidates, _effort(options))
         yield from missing
@@ -115,7 +115,7 @@ def converged_crazyflies(options: BenchOptions) -> Iterator[Row]:
     for name, make in _peers(model, data, starts, compiled=not options.quick).items():
         try:
             peer = make()
-        except (MissingPeerError, ImportError) as error:
+        except UNUSABLE as error:
             missing.append(work.missing(name, 1, str(error)))
             continue
         found = np.stack([peer.solve(b).tau for b in range(len(scenes))])

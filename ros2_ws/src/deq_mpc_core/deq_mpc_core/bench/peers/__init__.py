@@ -12,6 +12,10 @@ class MissingPeerError(Exception):
     """A peer cannot run here; the message says why."""
 
 
+UNUSABLE = (MissingPeerError, ImportError, OSError, RuntimeError, AttributeError)
+"""What setting up a peer raises that is missing, or that is there by half: without its libraries, or a part of it."""
+
+
 class Found(NamedTuple):
     """What a peer returns for one sample: plan (T, nz), whether it says that it converged, its iterations."""
 
