@@ -105,3 +105,11 @@ def test_the_installed_command_lists_the_commands_without_loading_anything_heavy
     assert "..." not in result.stdout.partition("Commands:")[2]  # no description is cut off
     assert result.stdout.splitlines()[-1].strip() == "LOADED"
     assert (Path(sys.prefix) / "bin" / "deq-mpc").exists()
+
+
+def test_a_full_disk_is_an_error_of_one_line() -> None:
+    code = "from deq_mpc_core.cli import main; main(['--version'])"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no space is left for the output; make room\n")

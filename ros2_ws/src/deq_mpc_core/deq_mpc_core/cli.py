@@ -13,6 +13,7 @@ and the like inside its functions.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -88,6 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # The reader of our output has left (`deq-mpc ... | head`); nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail("no space is left for the output; make room")
     sys.exit(status if isinstance(status, int) else 0)
 
 
