@@ -3,10 +3,14 @@
 Every new setpoint goes out at once, and between two of them what ``setpoint_stream`` says is due, so that the vehicle
 hears at least 50 Hz. A subclass knows how to send. Without the thread, ``serve`` called by somebody in lockstep with
 simulated time does the same.
+
+Nothing that sending raises ends the thread, because nobody else speaks to the vehicle. Setpoints that do not leave for
+``stall_time``, for an error or because the thread hangs, are a link that is lost.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -24,6 +28,7 @@ ARMED, AUTO_ARM, FLYING, TUMBLED, LOCKED, CRASHED = 2, 4, 16, 32, 64, 128
 _FAULTS = {LOCKED: "locked: reboot it", TUMBLED: "tumbled", CRASHED: "crashed"}
 
 Cancelled = Callable[[], bool]
+_LOG = logging.getLogger(__name__)
 
 
 def supervisor_fault(bits: int) -> str:
@@ -50,6 +55,8 @@ class SteadyLink(ABC):
         self._fly_time = -inf
         self._disarm_owed = self._disarm_asked = False
         self._emergencies = 0
+        self._waiting_since: float | None = None
+        self._trouble = ""
         self._thread = threading.Thread(target=self._run, name="setpoints", daemon=True)
 
     @abstractmethod
@@ -63,8 +70,13 @@ class SteadyLink(ABC):
     def status(self) -> VehicleStatus:
         """What the vehicle last reported, and what has become of the link."""
         with self._changed:
-            stopped = self._given.has_ended(self._clock(), self._config)
-        return replace(self._vehicle_status(), stopped=stopped)
+            now = self._clock()
+            stopped = self._given.has_ended(now, self._config)
+            stalled = self._waiting_since is not None and now - self._waiting_since > self._config.stall_time
+            flying = self._due().kind is SetpointKind.FLY
+        vehicle = self._vehicle_status()
+        trouble = (self._trouble or "setpoints wait to be sent") if stalled else "" if flying else self._trouble
+        return replace(vehicle, stopped=stopped, lost=vehicle.lost or stalled, fault=vehicle.fault or trouble)
 
     def send(self, setpoint: Setpoint) -> None:
         """Make this the setpoint, at once. An emergency stays one, whatever comes after it; see ``Stream``."""
@@ -72,6 +84,7 @@ class SteadyLink(ABC):
             self._given = self._given.add(setpoint, self._clock(), self._config)
             self._released = self._released and self._given.last == OFF
             self._is_new = True
+            self._waiting_since = self._clock() if self._waiting_since is None else self._waiting_since
             self._changed.notify()
 
     def send_pose(self, pos: ArrayLike, quat: ArrayLike) -> None:
@@ -91,7 +104,7 @@ class SteadyLink(ABC):
             self._changed.notify()
 
     def close(self) -> None:
-        """Disconnect.
+        """Disconnect; an emergency stop is sent as often as it is to be sent before that.
 
         Raises:
             RuntimeError: if the vehicle flies; nothing is done then.
@@ -159,10 +172,26 @@ class SteadyLink(ABC):
             with self._changed:
                 wait = max(0.0, self._sent_time + self._config.send_period - self._clock())
                 self._changed.wait_for(self._has_work, wait)
-                if self._stopping:
+                if self._has_finished():
                     break
-            self.serve()
-        if self._reaches_vehicle() and self._may_disarm():  # no time to repeat it: the firmware's own limit is there
+            self._guard(self.serve)
+        self._guard(self._leave)
+
+    def _guard(self, act: Callable[[], None]) -> None:
+        """Send something; an error is kept for ``status`` until a setpoint leaves without one."""
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - whatever cflib or ROS raise, the vehicle needs its next setpoint
+            trouble = f"sending fails ({type(error).__name__}: {error})"
+            if trouble != self._trouble:
+                _LOG.error("%s", trouble)
+            self._trouble = trouble
+        else:
+            self._trouble = self._trouble if self._waiting_since is not None else ""
+
+    def _leave(self) -> None:
+        """The last word to the vehicle. No time to repeat it: the firmware's own limit is there."""
+        if self._reaches_vehicle() and self._may_disarm():
             self._request_arming(False)
 
     def serve(self) -> None:
@@ -174,15 +203,21 @@ class SteadyLink(ABC):
         if notify:
             self._send_notify()
         if is_new or self._clock() - self._sent_time >= self._config.send_period:
+            self._sent_time = self._clock()  # of an attempt that fails, too: the next one is due a period later
             self._transmit(due, released)
-            self._sent_time = self._clock()
+            self._waiting_since = None
         if pose is not None:
             self._forward_pose(*pose)
         if due.kind is SetpointKind.OFF:
             self._tend()
 
     def _has_work(self) -> bool:
-        return self._stopping or self._is_new or self._notify or self._pose_is_due()
+        return self._has_finished() or self._is_new or self._notify or self._pose_is_due()
+
+    def _has_finished(self) -> bool:
+        """Whether the link is to be closed, and nothing is left that has to be sent before."""
+        is_emergency = self._given.last.kind is SetpointKind.EMERGENCY
+        return self._stopping and not (is_emergency and self._emergencies < self._config.emergency_repeats)
 
     def _pose_is_due(self) -> bool:
         rate = self._config.extpose_rate

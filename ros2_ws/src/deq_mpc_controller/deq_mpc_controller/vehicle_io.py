@@ -88,6 +88,7 @@ class LinkConfig(Config):
     retry_pause: Second
     mute_time: Second
     send_period: Second
+    stall_time: Second
     hold_time: Second
     level_time: Second
     level_thrust: Number
