@@ -182,12 +182,13 @@ def test_the_big_quad_flies_with_a_platform_of_its_own(write) -> None:
 
 
 def test_the_file_decides_what_is_flown_and_the_parameters_the_rest(write) -> None:
-    values = DEFAULTS | {"crazyflies_yaml_file": write(FULL), "robot": "cf231", "platform": "cf21_plus"}
+    said = {"platform": "cf21_plus", "firmware": "2025.09"}
+    values = DEFAULTS | said | {"crazyflies_yaml_file": write(FULL), "robot": "cf231"}
     vehicle = choose_vehicle(values)
     assert (vehicle.uri, vehicle.platform, vehicle.firmware) == (
         "radio://0/80/2M/E7E7E7E7E7",
         "cf21_plus",
-        DEFAULTS["firmware"],
+        "2025.09",
     )
     assert vehicle.initial_position == (0.0, 0.5, 0.0)
     vehicle = choose_vehicle(values | {"robot": "cf7"})
@@ -196,7 +197,7 @@ def test_the_file_decides_what_is_flown_and_the_parameters_the_rest(write) -> No
 
 def test_without_a_file_the_parameters_decide() -> None:
     vehicle = choose_vehicle(DEFAULTS)
-    assert (vehicle.uri, vehicle.platform) == (DEFAULTS["uri"], DEFAULTS["platform"])
+    assert (vehicle.uri, vehicle.platform, vehicle.firmware) == (DEFAULTS["uri"], "cf21_legacy_props", "2026.04")
     with pytest.raises(UserError, match="none of a Crazyflie"):
         choose_vehicle(DEFAULTS | {"uri": "cf1"})
 
@@ -207,3 +208,36 @@ def test_a_simulated_vehicle_is_that_of_the_parameters_but_must_be_in_the_file(w
     assert choose_vehicle(values).initial_position is None
     with pytest.raises(UserError, match="there is no robot 'cf'"):
         choose_vehicle(values | {"robot": "cf"})
+
+
+RADIO = {"uri": "radio://0/80/2M/E7E7E7E7E7"}
+BOTH = "nobody says platform and firmware of the vehicle"
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (RADIO, BOTH),
+        ({"uri": "usb://0"}, BOTH),
+        ({"backend": "crazyswarm2"}, BOTH),
+        (RADIO | {"platform": "cf21_plus"}, "nobody says firmware of the vehicle"),
+        (RADIO | {"firmware": "2026.04"}, "nobody says platform of the vehicle"),
+    ],
+)
+def test_what_a_real_vehicle_is_has_to_be_said(values: dict[str, str], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        choose_vehicle(DEFAULTS | values)
+    said = {"platform": "cf21_upgrade_kit", "firmware": "2025.09"}
+    vehicle = choose_vehicle(DEFAULTS | values | said)
+    assert (vehicle.platform, vehicle.firmware) == tuple(said.values())
+    assert choose_vehicle(DEFAULTS | {"sim": True} | RADIO).platform == "cf21_legacy_props"
+
+
+def test_a_file_that_does_not_say_it_is_refused_unless_its_vehicle_is_simulated(write) -> None:
+    values = DEFAULTS | {"crazyflies_yaml_file": write(FULL), "robot": "cf231"}
+    with pytest.raises(UserError, match=BOTH):
+        choose_vehicle(values)
+    simulated = choose_vehicle(DEFAULTS | {"crazyflies_yaml_file": write(SIMULATED), "robot": "cf_1"})
+    assert (simulated.platform, simulated.firmware) == ("cf21_legacy_props", "2026.04")
+    with pytest.raises(UserError, match=BOTH):
+        choose_vehicle(values | {"crazyflies_yaml_file": write(SIMULATED), "robot": "cf_1", "backend": "crazyswarm2"})

@@ -319,6 +319,9 @@ def test_an_interface_package_without_arming(interfaces: None, monkeypatch: pyte
         ros_crazyswarm2.interface_types()
 
 
+VEHICLE = ("platform:=cf21_plus", "firmware:='2026.04'")
+
+
 class TestControllerNode:
     """Chosen by the parameter ``backend``."""
 
@@ -332,7 +335,7 @@ class TestControllerNode:
         rclpy.shutdown()
 
     def test_it_leaves_the_servers_names_alone(self, arguments: Callable[..., None], interfaces: None) -> None:
-        arguments("backend:=crazyswarm2", "crazyswarm2_server:=cflib", "robot:=cf7")
+        arguments("backend:=crazyswarm2", "crazyswarm2_server:=cflib", "robot:=cf7", *VEHICLE)
         node = ControllerNode()
         assert isinstance(node.link, Crazyswarm2Link)
         name, namespace = node.get_name(), node.get_namespace()
@@ -347,7 +350,7 @@ class TestControllerNode:
         node.destroy_node()
 
     def test_it_needs_the_interfaces(self, arguments: Callable[..., None]) -> None:
-        arguments("backend:=crazyswarm2")
+        arguments("backend:=crazyswarm2", *VEHICLE)
         with pytest.raises(UserError, match="needs crazyflie_interfaces"):
             ControllerNode()
 

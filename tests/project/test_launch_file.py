@@ -104,6 +104,7 @@ def test_what_differs_from_lab_to_lab_reaches_every_node_that_has_it(name: str) 
         ({"uri": "udp://127.0.0.1"}, "uri 'udp://127.0.0.1' is none of a Crazyflie"),
         ({"crazyflies_yaml_file": "/nowhere.yaml"}, "/nowhere.yaml: cannot be read"),
         ({"platform": "cf99"}, "unknown platform 'cf99'"),
+        ({"sim": "false", "uri": "radio://0/80/2M/E7E7E7E7E7"}, "nobody says platform and firmware of the vehicle"),
         ({"firmware": "2019.01"}, "no thrust map of cf21_legacy_props for firmware 2019.01"),
         ({"mass": "31.8"}, "parameter 'mass' is 31.8; choose float 0..0.1"),
         ({"mass": "0.039"}, "a cf21_legacy_props of 0.039 kg cannot be flown; give its mass in kg, 0.025 to 0.0381"),

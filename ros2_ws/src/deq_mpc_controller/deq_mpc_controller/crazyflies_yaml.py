@@ -23,6 +23,8 @@ from deq_mpc_controller.uri import check_uri
 from deq_mpc_core.config import Config, parse_config, read_yaml
 from deq_mpc_core.errors import UserError
 
+SIMULATED_PLATFORM, SIMULATED_FIRMWARE = "cf21_legacy_props", "2026.04"
+"""Of a simulated vehicle that nobody says anything else of; see ``config/thrust_maps.yaml``."""
 _MISSPELT = 0.8
 """Keys more alike than this are taken for one."""
 _IGNORED = {
@@ -145,6 +147,11 @@ def _ignored_keys(file: _File, name: str, robot: _Robot, kind: _RobotType, sourc
             yield place + key, _IGNORED.get(key, _UNKNOWN)
 
 
+def simulated_vehicle(values: Mapping[str, Any]) -> tuple[str, str]:
+    """Platform and firmware of a simulated vehicle: the parameters', where they say any."""
+    return values["platform"] or SIMULATED_PLATFORM, values["firmware"] or SIMULATED_FIRMWARE
+
+
 @dataclass(frozen=True)
 class Vehicle:
     """What is flown: where it answers, how its thrust is to be understood, and where it stands (3,) [m], if said."""
@@ -159,22 +166,35 @@ class Vehicle:
 def choose_vehicle(values: Mapping[str, Any]) -> Vehicle:
     """The vehicle of the controller's parameters: what ``crazyflies_yaml_file`` says of ``robot``, else the others.
 
-    A simulated vehicle is always that of the parameters; the file is only checked then.
+    A simulated vehicle is always that of the parameters; the file is only checked then. So is one behind a UDP port,
+    but it may be in the file. Any other has to be said: the thrust of another one would throw it up or keep it down.
 
     Raises:
-        UserError: if the URI, or the file, is none.
+        UserError: if the URI, or the file, is none, and if nobody says which vehicle a real one is.
     """
-    given = Vehicle(values["uri"], values["platform"], values["firmware"])
-    check_uri(given.uri)
-    if not values["crazyflies_yaml_file"]:
-        return given
-    entry = read_robot(values["crazyflies_yaml_file"], values["robot"])
+    check_uri(values["uri"])
+    entry = RobotEntry(values["robot"], values["uri"])
+    if values["crazyflies_yaml_file"]:
+        entry = read_robot(values["crazyflies_yaml_file"], values["robot"])
     if values["sim"]:
-        return given
-    return Vehicle(
-        entry.uri,
-        entry.platform or given.platform,
-        entry.firmware or given.firmware,
-        entry.initial_position,
-        entry.ignored,
-    )
+        return Vehicle(values["uri"], *simulated_vehicle(values))
+    said = {
+        "platform": entry.platform or values["platform"],
+        "firmware": entry.firmware or values["firmware"],
+    }
+    if values["backend"] == "cflib" and entry.uri.startswith("udp://"):
+        platform, firmware = simulated_vehicle(said)
+    else:
+        platform, firmware = _said(said)
+    return Vehicle(entry.uri, platform, firmware, entry.initial_position, entry.ignored)
+
+
+def _said(vehicle: Mapping[str, str]) -> tuple[str, str]:
+    """Platform and firmware of a real vehicle."""
+    absent = [name for name, value in vehicle.items() if not value]
+    if absent:
+        raise UserError(
+            f"nobody says {' and '.join(absent)} of the vehicle, which its thrust depends on; give platform and "
+            "firmware (cf21_plus, 2026.04), or deq_mpc: {platform: ..., firmware: ...} in crazyflies.yaml"
+        )
+    return vehicle["platform"], vehicle["firmware"]

@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from deq_mpc_controller.conversions import CRAZYSWARM2_SERVERS, load_thrust_map
-from deq_mpc_controller.crazyflies_yaml import choose_vehicle
+from deq_mpc_controller.crazyflies_yaml import SIMULATED_FIRMWARE, SIMULATED_PLATFORM, choose_vehicle
 from deq_mpc_controller.launch_file import Node
 from deq_mpc_controller.settings import controller_config
 from deq_mpc_core.errors import UserError
@@ -127,8 +127,8 @@ def markdown_table(parameters: Sequence[Parameter]) -> str:
 _LINK = controller_config().link
 
 VEHICLE = (
-    Parameter("platform", "cf21_legacy_props", "platform in config/thrust_maps.yaml"),
-    Parameter("firmware", "2026.04", "firmware release, which belongs to a generation in config/thrust_maps.yaml"),
+    Parameter("platform", "", f"platform in config/thrust_maps.yaml; empty: {SIMULATED_PLATFORM} if it is simulated"),
+    Parameter("firmware", "", f"its release, of a generation in that file; empty: {SIMULATED_FIRMWARE} if simulated"),
     Parameter("mass", 0.0, "of the vehicle ready to fly [kg]; 0: the platform's", low=0.0, high=0.1),
 )
 """What is flown, real or simulated."""

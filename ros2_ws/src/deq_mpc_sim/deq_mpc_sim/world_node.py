@@ -20,6 +20,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from deq_mpc_controller import ros_messages
+from deq_mpc_controller.crazyflies_yaml import simulated_vehicle
 from deq_mpc_controller.flight import Mode
 from deq_mpc_controller.ros_messages import LATEST, STATES
 from deq_mpc_controller.ros_node import Interrupts, declare_parameters, low_latency_executor, run_node, spin_until
@@ -54,7 +55,7 @@ class WorldNode(Node):
         vehicle_rng, mocap_rng, gust_rng = (
             np.random.default_rng(s) for s in np.random.SeedSequence([value["seed"], value["index"], _STREAM]).spawn(3)
         )
-        nominal = platform_parameters(value["platform"], value["firmware"], value["mass"])
+        nominal = platform_parameters(*simulated_vehicle(value), value["mass"])
         parameters = draw_vehicle(vehicle_rng, nominal=nominal) if value["disturb"] else nominal
         vehicle = Vehicle(parameters._replace(capacity=value["battery"]))
         x, y = scene.start[:2] if value["virtual_scene"] else (0.0, 0.0)

@@ -38,9 +38,9 @@ def fly(  # noqa: PLR0913 - the options of the command
         ),
     ] = None,
     platform: Annotated[
-        str | None, typer.Option(help="The vehicle, as config/thrust_maps.yaml names it; default: the launch file's.")
+        str | None, typer.Option(help="The vehicle, as config/thrust_maps.yaml names it; a real one has to be said.")
     ] = None,
-    firmware: Annotated[str | None, typer.Option(help="Generation of its firmware, in the same file.")] = None,
+    firmware: Annotated[str | None, typer.Option(help="Release of its firmware; of a real one, too.")] = None,
     mass: Annotated[float, typer.Option(help="Of the vehicle ready to fly [kg]; 0: the platform's.")] = 0.0,
     out: Annotated[Path, typer.Option(help="Folder that receives the flight's folder.")] = Path("flights"),
 ) -> None:
