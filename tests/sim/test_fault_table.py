@@ -183,6 +183,9 @@ def test_a_flight_as_declared_is_good():
         ({}, completes(""), "landed, not completed"),
         ({}, lands(0.5, "", "tumbled"), "nobody says 'tumbled'"),
         ({}, lands(0.5 - 2.0 * ALLOWANCE, "", Reason.BATTERY.value), "said after 0.50 s, not 0.45 s"),
+        ({"clearance": -0.02}, replace(GOOD, clear=True), "0.02 m inside an obstacle"),
+        ({"beyond": 0.1}, replace(GOOD, clear=True), "0.10 m outside the fence on the way"),
+        ({"locked_at": None}, replace(GOOD, locked=True), "the vehicle is not locked"),
         ({"died_at": 4.0, "death": "ValueError()"}, GOOD, "the controller died: ValueError()"),
     ],
 )
@@ -190,6 +193,13 @@ def test_whatever_is_not_as_declared_is_bad(changes, good, problem):
     cell = fault_table.judge(replace(LANDED, **changes), ONSET, good)
     assert cell.bad == problem
     assert not cell.good
+
+
+def test_obstacles_and_locks_count_where_they_are_declared():
+    near = replace(LANDED, clearance=-0.02, beyond=0.1)
+    assert fault_table.judge(near, ONSET, GOOD).good
+    assert fault_table.judge(replace(LANDED, clearance=0.01, beyond=-0.1), ONSET, replace(GOOD, clear=True)).good
+    assert fault_table.judge(replace(LANDED, locked_at=3.2), ONSET, replace(GOOD, locked=True)).good
 
 
 def test_what_was_said_before_the_onset_does_not_count():
@@ -205,14 +215,17 @@ def test_what_is_done_counts_before_what_is_only_said():
 
 def test_the_document_says_what_is_bad_and_why():
     case = FaultCase("none", lambda _: Mishap(), GOOD, {Phase.LAND: completes("because", within=inf)})
-    cells = [fault_table.judge(log, ONSET, GOOD) for log in (LANDED, replace(LANDED, impact=3.0))]
+    fell = fault_table.judge(replace(LANDED, impact=3.0), replace(ONSET, t=2.9, seed=1), GOOD)
+    cells = [fault_table.judge(LANDED, ONSET, GOOD), replace(fell, phase="land")]
     text = markdown(cells, [case], "deq-mpc faults --seed 3")
     assert "`deq-mpc faults --seed 3`" in text
     assert "| none | fly | FLY → LAND → FAULT | battery low | 0.50 | ground, inside, off | 0.9 | yes |" in text
-    assert "**no**: fell, not landed" in text
+    assert "| 3.0 | **no**: fell, not landed; said after 0.60 s, not 0.55 s (seed 1) |" in text
     assert "| none (land) | completed |  |  | because |" in text
-    assert summary(cells).startswith("1 of 2 cells are good\nnone, fly: fell")
-    assert max(map(len, text.splitlines())) < 400
+    assert summary(cells).startswith("1 of 2 flights are good\nnone, land, seed 1: fell")
+    together = markdown([cells[0], fell], [case], "deq-mpc faults --seeds 2")
+    assert "| 0.60 | ground, inside, off | 3.0 | **no**: fell, not landed" in together
+    assert "the seeds 0, 1" in together
 
 
 def fly(mishap, seed=0):
@@ -298,7 +311,7 @@ def test_the_command_prints_writes_and_fails_with_a_bad_cell(monkeypatch, tmp_pa
     assert [(cell["phase"], cell["good"]) for cell in cells] == [("take-off", True), ("fly", True), ("land", True)]
     assert '`deq-mpc faults --only "fine"`' in document.read_text(encoding="utf-8")
     assert run("--phase", "fly", "--workers", "1") == 1
-    assert capsys.readouterr().out == "1 of 2 cells are good\nbad one, fly: landed, not completed\n"
+    assert capsys.readouterr().out == "1 of 2 flights are good\nbad one, fly, seed 0: landed, not completed\n"
 
 
 SCENE = fault_table.scene_of(0)
@@ -316,6 +329,7 @@ TRACK = [
         (["--only", "nothing like it"], "no fault's name contains"),
         (["--phase", "lunch"], "unknown phase"),
         (["--seed", "-1"], "out of range"),
+        (["--seed", "4294967295", "--seeds", "2"], "out of range"),
         (["--markdown", "/no/such/folder/faults.md"], "no folder"),
         (["--workers", "0"], "workers"),
     ],

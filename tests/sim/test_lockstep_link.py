@@ -97,3 +97,16 @@ def test_a_mute_vehicle_on_the_ground_is_connected_to_anew():
     status = pair.run(CONFIG.mute_time + 2.0, OFF)
     assert status.age <= CONFIG.log_period
     assert np.isfinite(status.voltage)
+
+
+def test_sending_that_fails_is_a_lost_link_until_it_succeeds_again():
+    pair = Pair()
+    pair.run(0.2, OFF)
+    pair.link.fails = True
+    assert not pair.run(0.5 * CONFIG.stall_time, CLIMB).lost
+    status = pair.run(CONFIG.stall_time, CLIMB)
+    assert status.lost
+    assert "sending fails (OSError" in status.fault
+    pair.link.fails = False
+    status = pair.run(0.1, CLIMB)
+    assert (status.lost, status.fault) == (False, "")

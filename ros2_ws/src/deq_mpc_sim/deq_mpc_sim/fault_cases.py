@@ -7,8 +7,9 @@ it is good, before anybody flies. ``fault_table.py`` flies and judges.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from math import inf
 
 import numpy as np
 
@@ -173,9 +174,8 @@ def _policy_cases() -> Iterator[FaultCase]:
             mishaps.slow_policies(seconds),
             lands(limit, f"late steps for {_SAFETY.late_time:g} s", Reason.DEADLINE.value),
         )
-    overruled = lands(
-        5.0, "kept off by the command filter until its time runs out", Reason.FILTER.value, Reason.PROXIMITY.value
-    )
+    why = "kept off by the command filter until its time runs out"
+    overruled = replace(lands(5.0, why, Reason.FILTER.value, Reason.PROXIMITY.value), clear=True)
     done = {Phase.LAND: completes("it has done its part")}
     for kind, what in (
         ("escape", "flies at the fence"),
@@ -186,28 +186,28 @@ def _policy_cases() -> Iterator[FaultCase]:
 
 
 def _process_cases() -> Iterator[FaultCase]:
-    yield FaultCase(
-        "controller: one step takes 0.3 s",
-        lambda t: Mishap(stuck=Span(t, t + 0.3)),
-        warns(Reason.DEADLINE, 0.3, "the link follows the plan for 0.2 s, then levels"),
-    )
-    yield FaultCase(
-        "controller: hangs",
-        lambda t: Mishap(stuck=Span(t)),
-        comes_down(
-            _LINK.hold_time + _LINK.level_time, "the link follows the plan, levels, sinks, stops them", MOTORS_STOP
-        ),
-    )
-    yield FaultCase(
-        "controller: paused for 0.3 s",
-        lambda t: Mishap(paused=Span(t, t + 0.3)),
-        warns(Reason.DEADLINE, 0.3, "the vehicle keeps its last setpoint for 0.5 s"),
-    )
-    yield FaultCase(
-        "controller: killed",
-        lambda t: Mishap(paused=Span(t)),
-        comes_down(_FIRMWARE_STOP, _FIRMWARE, SELF_LOCKED),
-    )
+    silence = _LINK.hold_time + _LINK.level_time
+    stops = "the link follows the plan, levels, sinks, stops the motors"
+    for seconds, good in (
+        (0.3, warns(Reason.DEADLINE, 0.3, "the link follows the plan for 0.2 s, then levels")),
+        (2.0, comes_down(silence, f"{stops}; whoever wakes up then is told", MOTORS_STOP, Reason.SILENCE.value)),
+        (inf, comes_down(silence, stops, MOTORS_STOP)),
+    ):
+        name = f"one step takes {seconds:g} s" if seconds < inf else "hangs"
+        yield FaultCase(f"controller: {name}", mishaps.stuck(seconds), good)
+    for seconds, good in (
+        (0.3, warns(Reason.DEADLINE, 0.3, "the vehicle keeps its last setpoint for 0.5 s")),
+        (1.0, warns(Reason.DEADLINE, 1.0, "the firmware levels out after 0.5 s")),
+        (1.5, comes_down(1.5, "too long: who wakes up is told, and the motors stop", Reason.SILENCE.value)),
+        (inf, comes_down(_FIRMWARE_STOP, _FIRMWARE, SELF_LOCKED)),
+    ):
+        name = f"paused for {seconds:g} s" if seconds < inf else "killed"
+        yield FaultCase(f"controller: {name}", mishaps.paused(seconds), good)
+    lost = comes_down(_LINK.stall_time, _FIRMWARE, Reason.LOST.value)
+    yield FaultCase("controller: its sending thread hangs", lambda t: Mishap(unserved=Span(t)), lost)
+    yield FaultCase("controller: sending ends in errors", lambda t: Mishap(unsent=Span(t)), lost)
+    short = completes("sent again a period later")
+    yield FaultCase("controller: sending ends in errors for 0.1 s", lambda t: Mishap(unsent=Span(t, t + 0.1)), short)
 
 
 def _link_cases() -> Iterator[FaultCase]:
@@ -295,10 +295,24 @@ def _push_cases() -> Iterator[FaultCase]:
 
 
 def _request_cases() -> Iterator[FaultCase]:
-    goods = {
-        Request.LAND: completes("as asked for", "land requested", within=0.0),
-        Request.EMERGENCY: comes_down(0.0, "as asked for", "emergency stop requested"),
-        Request.DISARM: completes("refused: it flies", "only an armed vehicle on the ground", within=0.0),
-    }
-    for request, good in goods.items():
-        yield FaultCase(f"request: {request.value}", mishaps.request(request), good)
+    grounded = "only an armed vehicle on the ground"
+    yield FaultCase(
+        "request: land", mishaps.request(Request.LAND), completes("as asked for", "land requested", within=0.0)
+    )
+    yield FaultCase(
+        "request: emergency",
+        mishaps.request(Request.EMERGENCY),
+        replace(comes_down(0.0, "as asked for", "emergency stop requested"), locked=True),
+    )
+    yield FaultCase(
+        "request: disarm", mishaps.request(Request.DISARM), completes("refused: it flies", grounded, within=0.0)
+    )
+    hovers = lands(
+        0.0, "hovers as asked for, clear of obstacles, until its time runs out", f"{Request.HOLD.value} requested"
+    )
+    yield FaultCase(
+        "request: notify_setpoints_stop",
+        mishaps.request(Request.HOLD),
+        completes("refused: it does not fly to the goal", "it does not fly to a goal", within=0.0),
+        {Phase.FLY: replace(hovers, clear=True)},
+    )

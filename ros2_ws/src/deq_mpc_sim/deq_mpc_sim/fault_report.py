@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from deq_mpc_sim.fault_cases import FaultCase, Phase
 from deq_mpc_sim.fault_table import FENCE, SOFT, Cell
@@ -14,9 +15,9 @@ _SHORT = 5
 
 
 def summary(cells: Sequence[Cell]) -> str:
-    """How many are good, and every one that is not."""
-    bad = [f"{cell.fault}, {cell.phase}: {cell.bad}" for cell in cells if not cell.good]
-    return "\n".join((f"{len(cells) - len(bad)} of {len(cells)} cells are good", *bad))
+    """How many flights are good, and every one that is not."""
+    bad = [f"{cell.fault}, {cell.phase}, seed {cell.seed}: {cell.bad}" for cell in cells if not cell.good]
+    return "\n".join((f"{len(cells) - len(bad)} of {len(cells)} flights are good", *bad))
 
 
 def markdown(cells: Sequence[Cell], cases: Sequence[FaultCase], command: str) -> str:
@@ -31,16 +32,17 @@ def markdown(cells: Sequence[Cell], cases: Sequence[FaultCase], command: str) ->
     head = f"""# Faults in flight
 
 Made by `{command}`: every fault in the middle of every phase of a flight, in simulation and in lockstep, with the
-controller's own pilot, state machine, safety, command filter, link and shipped policy, against a virtual Crazyflie on
-a floor. The same command gives the same table. No real vehicle has flown any of this.
+controller's own pilot, state machine, safety, command filter and shipped policy, its link's timing and bytes, against a
+virtual Crazyflie on a floor. cflib, sockets and ROS are not in it. The same command gives the same table. No real
+vehicle has flown any of this.
 
-{summary(cells)}.
+{_count(cells)}
 
 - *time*: from the onset until the controller, or the vehicle's own supervisor, did something about it; where nothing
   had to be done, until it was said. Without a time there was nothing to say.
 - *said*: what /diagnostics says; of a controller that cannot speak, what the vehicle shows.
 - *end*: on the ground; inside the fence, {low} to {high} m; motors off, for {REST:g} s and more.
-- *touch-down*: the fastest; up to {SOFT:g} m/s it is a landing. One without a fault drops its last 4 cm.
+- *touch-down*: up to {SOFT:g} m/s it is a landing. One without a fault drops its last 4 cm.
 - *LAND blind*: without a position, or without a controller that answers: level, sinking.
 
 | fault | phase | flight states | said | time [s] | end | touch-down [m/s] | good |
@@ -56,15 +58,40 @@ phases that have none of their own.
 | fault | good end | said | within [s] | why |
 |---|---|---|---|---|
 """
-    return "".join((head, *map(_cell_row, cells), tail, *(row for case in cases for row in _case_rows(case))))
+    rows = [_row(list(same)) for _, same in groupby(cells, key=lambda cell: (cell.fault, cell.phase))]
+    return "".join((head, *rows, tail, *(row for case in cases for row in _case_rows(case))))
 
 
-def _cell_row(cell: Cell) -> str:
-    time = "" if cell.time_to_reaction is None else f"{cell.time_to_reaction:.2f}"
-    facts = (cell.grounded, "ground"), (cell.inside, "inside"), (cell.motors_off, "off")
-    end = ", ".join(name if holds else f"**not {name}**" for holds, name in facts)
-    good = "yes" if cell.good else f"**no**: {cell.bad}"
-    entries = (cell.fault, cell.phase, _path(cell.path), cell.reason, time, end, f"{cell.impact:.1f}", good)
+def _count(cells: Sequence[Cell]) -> str:
+    """How many flights with which seeds, and what the table shows of several."""
+    seeds = sorted({cell.seed for cell in cells})
+    good = f"{sum(cell.good for cell in cells)} of {len(cells)} flights are good."
+    if len(seeds) == 1:
+        return good
+    return f"""{good} Every cell was flown with the seeds {", ".join(map(str, seeds))}: other scenes, vehicles, gusts
+and noise. States and words are those of the first, time and touch-down the worst; a cell is good if all of them are."""
+
+
+def _row(same: Sequence[Cell]) -> str:
+    """The row of one fault in one phase, flown with several seeds."""
+    first = same[0]
+    times = [cell.time_to_reaction for cell in same if cell.time_to_reaction is not None]
+    facts = (
+        (all(cell.grounded for cell in same), "ground"),
+        (all(cell.inside for cell in same), "inside"),
+        (all(cell.motors_off for cell in same), "off"),
+    )
+    bad = [f"{cell.bad} (seed {cell.seed})" for cell in same if not cell.good]
+    entries = (
+        first.fault,
+        first.phase,
+        _path(first.path),
+        first.reason,
+        f"{max(times):.2f}" if times else "",
+        ", ".join(name if holds else f"**not {name}**" for holds, name in facts),
+        f"{max(cell.impact for cell in same):.1f}",
+        f"**no**: {'; '.join(bad)}" if bad else "yes",
+    )
     return "| " + " | ".join(entries) + " |\n"
 
 
@@ -82,5 +109,7 @@ def _case_rows(case: FaultCase) -> list[str]:
 
 def _good_row(name: str, good: Good) -> str:
     outcomes = " or ".join(sorted(outcome.value for outcome in good.outcomes))
+    outcomes += ", clear of obstacles and inside the fence all the way" if good.clear else ""
+    outcomes += ", locked" if good.locked else ""
     said, within = " or ".join(sorted(good.reasons)), f"{good.within:.2f}" if good.reasons else ""
     return f"| {name} | {outcomes} | {said} | {within} | {good.why} |\n"

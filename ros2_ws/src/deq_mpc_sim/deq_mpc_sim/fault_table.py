@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,8 @@ from deq_mpc_sim.good_ends import Good, Outcome
 from deq_mpc_sim.mishaps import NOTHING, Mishap
 from deq_mpc_sim.scenes import Scene
 from deq_mpc_sim.whole_flight import REST, FlightLog, Moment, WholeFlight
+
+logging.getLogger("deq_mpc_controller").addHandler(logging.NullHandler())  # what it logs of a fault is in the cell
 
 SCENE = SceneArguments("clutter", "moving", 0.1)
 POLICY, HOVER_POLICY = "default", "straight-line"
@@ -45,7 +48,7 @@ class Cell:
     """What came of it.
 
     Attributes:
-        fault, phase: what, and when.
+        fault, phase, seed: what, when, and in which flight.
         onset: when it set in [s].
         path: flight states from then on.
         reason: what was said of it, or "".
@@ -53,6 +56,8 @@ class Cell:
         failure: what the flight state machine gives as the flight's failure in the end, or "".
         outcome: how it ended.
         impact: touch-down [m/s].
+        clearance: smallest from an obstacle while it flew to the goal [m]; None: it did not.
+        beyond: largest distance outside the fence [m]; negative: inside.
         grounded, inside, motors_off: whether it ended on the ground, inside the fence, motors off for a while.
         bad: what is not good, or "".
         why: that the declared end is a good one.
@@ -60,6 +65,7 @@ class Cell:
 
     fault: str
     phase: str
+    seed: int
     onset: float
     path: tuple[str, ...]
     reason: str
@@ -67,6 +73,8 @@ class Cell:
     failure: str
     outcome: str
     impact: float
+    clearance: float | None
+    beyond: float
     grounded: bool
     inside: bool
     motors_off: bool
@@ -94,13 +102,13 @@ def chosen_cases(only: str | None) -> tuple[FaultCase, ...]:
 def fly_table(
     cases: Sequence[FaultCase],
     phases: Sequence[Phase],
-    seed: int = 0,
+    seeds: Sequence[int] = (0,),
     workers: int | None = None,
     on_done: Callable[[Cell], None] = lambda cell: None,
 ) -> list[Cell]:
-    """Fly every one of ``cases`` in every one of ``phases``; ``workers`` and ``on_done`` as in ``campaign.run_all``."""
-    onsets = phase_middles(_fly(seed, NOTHING), scene_of(seed))
-    cells = [Onset(case.name, phase, onsets[phase], seed) for case in cases for phase in phases]
+    """Fly every case in every phase with every seed; ``workers`` and ``on_done`` as in ``campaign.run_all``."""
+    onsets = {seed: phase_middles(_fly(seed, NOTHING), scene_of(seed)) for seed in seeds}
+    cells = [Onset(case.name, phase, onsets[seed][phase], seed) for case in cases for phase in phases for seed in seeds]
     return run_all(fly_cell, cells, workers, lambda _, cell: on_done(cell))
 
 
@@ -155,11 +163,15 @@ def judge(log: FlightLog, onset: Onset, good: Good) -> Cell:
         (not motors_off, "the motors turn"),
         (outcome not in good.outcomes, f"{outcome.value}, not {' or '.join(sorted(o.value for o in good.outcomes))}"),
         (bool(good.reasons) and not wanted, f"nobody says {' or '.join(sorted(good.reasons))!r}"),
+        (good.clear and log.clearance < 0.0, f"{-log.clearance:.2f} m inside an obstacle"),
+        (good.clear and log.beyond > 0.0, f"{log.beyond:.2f} m outside the fence on the way"),
+        (good.locked and log.locked_at is None, "the vehicle is not locked"),
         (bool(wanted) and waited > good.within, f"said after {waited:.2f} s, not {good.within:.2f} s"),
     )
     return Cell(
         fault=onset.name,
         phase=onset.phase.value,
+        seed=onset.seed,
         onset=round(onset.t, 3),
         path=_path(log, onset.t),
         reason="" if reaction is None else reaction.text,
@@ -167,6 +179,8 @@ def judge(log: FlightLog, onset: Onset, good: Good) -> Cell:
         failure=log.moments[-1].failure,
         outcome=outcome.value,
         impact=round(log.impact, 2),
+        clearance=None if log.clearance == inf else round(log.clearance, 3),
+        beyond=round(log.beyond, 3),
         grounded=grounded,
         inside=inside,
         motors_off=motors_off,

@@ -32,12 +32,16 @@ class Good:
         reasons: what has to be said, any of these; none: nothing needs to be.
         within: how long it may take until something is done about it, or said, where nothing needs to be done [s].
         why: that is the best that can be done.
+        clear: whether it must not have been in an obstacle while it flew to the goal, nor outside the fence ever.
+        locked: whether the vehicle has to be locked in the end.
     """
 
     outcomes: frozenset[Outcome]
     reasons: frozenset[str]
     within: float
     why: str
+    clear: bool = False
+    locked: bool = False
 
 
 def completes(why: str, *reasons: str, within: float = inf) -> Good:

@@ -111,7 +111,9 @@ class LockstepController:
         if self._setpoint is not None and t >= self._ready_at - _ROUNDING:
             self.link.send(self._setpoint)
             self._setpoint = None
-        self.link.serve()
+        self.link.fails = t in self._mishap.unsent
+        if t not in self._mishap.unserved:
+            self.link.serve()
 
     def _length(self, t: float, source: Source) -> float:
         """How long a control step lasts [s]."""

@@ -59,6 +59,8 @@ class LockstepLink(SteadyLink):
         self._opened = -inf
         self._lost = ""
         self._connecting = False
+        self.fails = False
+        """Whether sending ends in an error."""
 
     def connect(self, cancelled: Cancelled = lambda: False) -> bool:
         """Ask for the reports; the first that comes tells that somebody is there."""
@@ -100,7 +102,13 @@ class LockstepLink(SteadyLink):
             pos=report.pos,
         )
 
+    def serve(self) -> None:
+        """Send what is due now; an error is the status's."""
+        self._guard(super().serve)
+
     def _send_packet(self, port: Port, channel: int, data: bytes) -> None:
+        if self.fails:
+            raise OSError("no buffer space available")
         if self._connecting or not self._lost:
             self.receive(self._crazyflie.handle(Packet(port, channel, data)))
 

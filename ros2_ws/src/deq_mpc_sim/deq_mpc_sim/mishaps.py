@@ -50,6 +50,7 @@ class Mishap:
         policy, hover_policy: who flies to the goal, and who takes off and lands, instead of those given.
         slow: when a step of the policy takes ``policy_seconds`` [s].
         stuck: when the control step does not end, while the link goes on; paused: when nothing of the process runs.
+        unserved: when the thread that sends hangs; unsent: when what it sends ends in an error.
         system_clock, mocap_clock: by how much the clocks are wrong at a time [s].
         link_lost: when the controller's side gives the link up [s].
         request: what is asked for, and when [s].
@@ -64,6 +65,8 @@ class Mishap:
     policy_seconds: float = 0.0
     stuck: Span = Span()
     paused: Span = Span()
+    unserved: Span = Span()
+    unsent: Span = Span()
     system_clock: Callable[[float], float] = lambda t: 0.0
     mocap_clock: Callable[[float], float] = lambda t: 0.0
     link_lost: float = inf
@@ -228,6 +231,16 @@ def policies(how: str) -> MishapFrom:
         return Mishap(policy=broken, hover_policy=broken)
 
     return make
+
+
+def stuck(seconds: float) -> MishapFrom:
+    """A control step takes so long [s]."""
+    return lambda t: Mishap(stuck=Span(t, t + seconds))
+
+
+def paused(seconds: float) -> MishapFrom:
+    """The process does not run for so long [s]."""
+    return lambda t: Mishap(paused=Span(t, t + seconds))
 
 
 def slow_policies(seconds: float) -> MishapFrom:

@@ -9,6 +9,7 @@ reads a real clock: the same arguments give the same flight.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 from deq_mpc_controller import flight
 from deq_mpc_controller.flight import Mode, Source
 from deq_mpc_controller.pilot import Step
-from deq_mpc_controller.safety import Verdict
+from deq_mpc_controller.safety import Verdict, beyond_fence
+from deq_mpc_controller.settings import controller_config
 from deq_mpc_core.policy.interface import Policy
 from deq_mpc_sim.faulty_crazyflie import FaultyCrazyflie
 from deq_mpc_sim.gusts import GustForce
 from deq_mpc_sim.lockstep_controller import LockstepController
 from deq_mpc_sim.mishaps import NOTHING, Mishap
 from deq_mpc_sim.mocap import Mocap, MocapPose
+from deq_mpc_sim.obstacles import clearance
 from deq_mpc_sim.parameters import HEADING, draw_vehicle, world_config
 from deq_mpc_sim.scenes import Scene, positions
 from deq_mpc_sim.supervisor import Bit
@@ -77,6 +80,7 @@ class FlightLog:
         track: time [s], mode and true position (3,) of every control step.
         answer: when the request was dealt with [s], and what came of it; None: there was none.
         impact: fastest touch-down [m/s].
+        clearance: smallest distance from a sphere's surface in FLY [m]; beyond: largest outside the fence, or negative.
         died_at, death: when and of what error the controller's process died [s]; None: it did not.
         locked_at: when the vehicle locked itself, or was locked [s]; None: it did not.
         stopped_at: when the motors last stopped [s].
@@ -88,6 +92,8 @@ class FlightLog:
     track: list[tuple[float, Mode, Array]] = field(default_factory=list)
     answer: tuple[float, str] | None = None
     impact: float = 0.0
+    clearance: float = inf
+    beyond: float = -inf
     died_at: float | None = None
     death: str = ""
     locked_at: float | None = None
@@ -205,6 +211,9 @@ class WholeFlight:
     def _watch(self, vel_before: Array) -> None:
         """Take note of what the vehicle does after a tick that it began with the velocity ``vel_before`` (3,)."""
         truth, log = self._crazyflie.truth, self._log
+        log.beyond = max(log.beyond, beyond_fence(truth.pos, controller_config().safety))
+        if self._controller.mode is Mode.FLY:
+            log.clearance = min(log.clearance, clearance(truth.pos, self._obstacles(self._t)))
         on_floor = float(truth.pos[2]) <= 0.0
         if on_floor:
             log.impact = max(log.impact, -float(vel_before[2]))

@@ -15,6 +15,7 @@ def faults(
     only: Annotated[str | None, typer.Option(help="Only the faults with this in their names.")] = None,
     phase: Annotated[str | None, typer.Option(help="Only one phase: take-off, fly or land.")] = None,
     seed: Annotated[int, typer.Option(help="Of scene, vehicle, gusts, noise and packet losses.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many, from that one on.")] = 1,
     workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False,
     markdown: Annotated[
@@ -38,27 +39,30 @@ def faults(
     phases = [one for one in Phase if phase in (None, one.value)]
     if not phases:
         raise UserError(f"unknown phase {phase!r}; choose one of {', '.join(one.value for one in Phase)}")
-    if not 0 <= seed < SEED_LIMIT:
-        raise UserError(f"seed {seed} is out of range; choose 0 to {SEED_LIMIT - 1}")
+    if not 0 <= seed <= SEED_LIMIT - seeds:
+        raise UserError(f"seed {seed} is out of range; choose 0 to {SEED_LIMIT - seeds}")
     if markdown is not None and not markdown.parent.is_dir():
         raise UserError(f"no folder {markdown.parent} to write {markdown.name} in; make it first")
     cases = chosen_cases(only)
-    with success_progress("faults", len(cases) * len(phases)) as on_done:
-        cells = fly_table(cases, phases, seed, workers, lambda cell: on_done(cell.good))
+    with success_progress("faults", len(cases) * len(phases) * seeds) as on_done:
+        cells = fly_table(cases, phases, range(seed, seed + seeds), workers, lambda cell: on_done(cell.good))
     if markdown is not None:
-        markdown.write_text(document(cells, cases, _command(only, phase, seed)), encoding="utf-8")
+        markdown.write_text(document(cells, cases, _command(only, phase, seed, seeds)), encoding="utf-8")
     if as_json:
-        typer.echo(json.dumps({"seed": seed, "cells": [{**asdict(cell), "good": cell.good} for cell in cells]}))
+        typer.echo(json.dumps({"cells": [{**asdict(cell), "good": cell.good} for cell in cells]}))
     else:
         typer.echo(summary(cells))
     if not all(cell.good for cell in cells):
         raise typer.Exit(1)
 
 
-def _command(only: str | None, phase: str | None, seed: int) -> str:
+def _command(only: str | None, phase: str | None, seed: int, seeds: int) -> str:
     """What was typed, but for what does not matter."""
-    options = {"--only": only, "--phase": phase, "--seed": seed or None}
-    return "deq-mpc faults" + "".join(f' {name} "{value}"' for name, value in options.items() if value is not None)
+    words = {"--only": only, "--phase": phase}
+    numbers = {"--seed": (seed, 0), "--seeds": (seeds, 1)}
+    typed = [f'{name} "{word}"' for name, word in words.items() if word is not None]
+    typed += [f"{name} {number}" for name, (number, default) in numbers.items() if number != default]
+    return " ".join(("deq-mpc faults", *typed))
 
 
 def register(app: typer.Typer) -> None:
