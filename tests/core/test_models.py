@@ -176,3 +176,30 @@ def test_crazyflie_disturbance_is_an_acceleration_and_drag_opposes_motion() -> N
     p[DISTURBANCE] = 0.3, -0.2, 0.1
     np.testing.assert_allclose(xdot_of_crazyflie(*hovering(), p)[VEL], [0.3, -0.2, 0.1], atol=1e-12)
     assert xdot_of_crazyflie(*hovering(speed=(3, 1.0)))[3] < -0.01
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "../x"}, "identifier"),
+        ({"name": 'a"""\nimport os'}, "identifier"),
+        ({"name": "class"}, "identifier"),
+        ({"position": (0, 1, 7)}, "three different states"),
+        ({"position": (-1, 0, 1)}, "three different states"),
+        ({"position": (0, 0, 1)}, "three different states"),
+        ({"x_scale": (1.0, 0.0, 1.0)}, "positive and finite"),
+        ({"u_scale": (np.nan,)}, "positive and finite"),
+        ({"x": (sp.Symbol("a"), sp.Symbol("a"), sp.Symbol("c"))}, "stands for two"),
+        ({"u": (sp.Symbol("a"),)}, "stands for two"),
+        ({"xdot": (sp.nan, sp.Integer(0), sp.Integer(0))}, "real and finite"),
+        ({"xdot": (sp.I * sp.Symbol("a"), sp.Integer(0), sp.Integer(0))}, "real and finite"),
+        ({"x": (), "xdot": (), "x_scale": ()}, "no state"),
+    ],
+)
+def test_a_model_that_cannot_be_printed_is_refused(changes: dict[str, object], message: str) -> None:
+    a, b, c, force = sp.symbols("a b c force")
+    sound = {"name": "m", "x": (a, b, c), "u": (force,), "p": (), "xdot": (b, c, force), "position": (0, 1, 2)}
+    sound |= {"x_scale": (1.0, 1.0, 1.0), "u_scale": (1.0,)}
+    Model(**sound)
+    with pytest.raises(ValueError, match=message):
+        Model(**sound | changes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keyword
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Model:
     """Continuous-time dynamics x_dot = f(x, u; p).
+
+    Raises ValueError, saying what is wrong, for what cannot be printed as kernels.
 
     Attributes:
         name: identifier; names the printed modules.
@@ -32,12 +36,28 @@ class Model:
     position: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        import sympy as sp
-
+        if not self.name.isidentifier() or keyword.iskeyword(self.name):
+            raise ValueError(f"a model's name has to be an identifier, not {self.name!r}")
+        if not self.x:
+            raise ValueError(f"model {self.name} has no state")
         if len(self.xdot) != len(self.x) or len(self.x_scale) != len(self.x) or len(self.u_scale) != len(self.u):
             raise ValueError(f"model {self.name}: xdot and x_scale need {len(self.x)} entries, u_scale {len(self.u)}")
-        if len(self.position) not in (0, 3):
-            raise ValueError(f"model {self.name}: position must name three states or none")
+        if any(not 0.0 < scale < math.inf for scale in (*self.x_scale, *self.u_scale)):
+            raise ValueError(f"model {self.name}: scales have to be positive and finite")
+        if self.position and (len(set(self.position)) != 3 or not set(self.position) <= set(range(len(self.x)))):
+            raise ValueError(
+                f"model {self.name}: position has to name three different states or none, not {self.position}"
+            )
+        self._check_equations()
+
+    def _check_equations(self) -> None:
+        import sympy as sp
+
+        symbols = (*self.x, *self.u, *self.p)
+        if len(set(symbols)) != len(symbols):
+            raise ValueError(f"model {self.name}: a symbol stands for two of its states, inputs and parameters")
+        if sp.Matrix(self.xdot).has(sp.nan, sp.zoo, sp.oo, -sp.oo, sp.I):
+            raise ValueError(f"model {self.name}: xdot has to be real and finite")
         unknown = sp.Matrix(self.xdot).free_symbols - set(self.x) - set(self.u) - set(self.p)
         if unknown:
             raise ValueError(f"model {self.name}: {sorted(map(str, unknown))} are neither state, input nor parameter")
