@@ -339,7 +339,9 @@ class TestControllerNode:
         node = ControllerNode()
         assert isinstance(node.link, Crazyswarm2Link)
         name, namespace = node.get_name(), node.get_namespace()
-        services = {name for name, _ in node.get_service_names_and_types_by_node(name, namespace)}
+        nodes = (name, f"{name}_emergency")
+        offered = [node.get_service_names_and_types_by_node(each, namespace) for each in nodes]
+        services = {service for each in offered for service, _ in each}
         ours = {service for service in services if service.startswith(("/cf7/", "/all/"))}
         names = {"arm", "takeoff", "land", "notify_setpoints_stop", "emergency"}
         assert ours >= {f"/{prefix}/deq_mpc/{name}" for prefix in ("cf7", "all") for name in names - {"takeoff"}}

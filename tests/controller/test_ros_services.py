@@ -64,7 +64,7 @@ def test_crazyswarms_types_with_it(crazyswarm: ModuleType) -> None:
 
 def test_every_service_is_offered_under_the_robots_name_and_for_all() -> None:
     node = FakeNode()
-    offer(node, "cf7", lambda order: "")
+    offer(node, service_types(), "cf7", lambda order: "")
     assert set(node.services) == {f"/{prefix}/{name}" for prefix in ("cf7", "all") for name in NAMES}
 
 
@@ -75,7 +75,7 @@ def test_calls_reach_the_handler_and_its_refusal_comes_back() -> None:
         orders.append(order)
         return "READY: arm it first" if order.request is Request.TAKEOFF else ""
 
-    offer(node, "cf", handle)
+    offer(node, service_types(), "cf", handle)
     refused = node.call("/cf/takeoff", Trigger.Request(), Trigger.Response())
     assert (refused.success, refused.message) == (False, "READY: arm it first")
     assert node.call("/all/land", Trigger.Request(), Trigger.Response()).success

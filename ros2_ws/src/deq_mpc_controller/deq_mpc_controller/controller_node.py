@@ -6,6 +6,7 @@ Thin: what to do is decided in ``pilot.py``; this node moves messages and keeps 
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,6 +34,7 @@ from deq_mpc_controller.node_parameters import CONTROLLER_NODE, CRAZYSWARM2, che
 from deq_mpc_controller.pilot import Pilot, Step
 from deq_mpc_controller.process import ThreadClock, resident_memory
 from deq_mpc_controller.ros_crazyswarm2 import Crazyswarm2Link
+from deq_mpc_controller.ros_emergency import EmergencyServices
 from deq_mpc_controller.ros_messages import LATCHED, LATEST, RELIABLE, STATES
 from deq_mpc_controller.ros_node import Interrupts, declare_parameters, low_latency_executor, run_node, spin_until
 from deq_mpc_controller.ros_services import Order
@@ -40,7 +42,7 @@ from deq_mpc_controller.safety import Action
 from deq_mpc_controller.settings import controller_config
 from deq_mpc_controller.steady_link import SteadyLink
 from deq_mpc_controller.surroundings import Surroundings
-from deq_mpc_controller.vehicle_io import OFF, LinkConfig, SetpointKind
+from deq_mpc_controller.vehicle_io import OFF, LinkConfig, Setpoint, SetpointKind
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.obstacle_cloud import unpack_obstacles
 from deq_mpc_core.policy import Policy, load_policy
@@ -76,6 +78,7 @@ class ControllerNode(Node):
         self._flight_clock = FlightClock(lambda: float(self.get_clock().now().nanoseconds * 1e-9))
         self._world = Surroundings(obstacles_known=False)
         self._requests: set[Request] = set()
+        self._emergency = threading.Event()
         self._manoeuvre = Manoeuvre()
         self._step: Step | None = None
         self._overruled = 0
@@ -85,6 +88,7 @@ class ControllerNode(Node):
         self._count = 0
         self._subscribe()
         self._advertise()
+        self._emergency_services = EmergencyServices(self, self._robot, self.take_order, self._service_namespace)
 
     def _make_link(self, value: dict[str, Any], uri: str, thrust_map: ThrustMap) -> SteadyLink:
         config = controller_config().link.model_copy(update={"connect_time": value["connect_time"]})
@@ -101,6 +105,15 @@ class ControllerNode(Node):
         """The flight state's."""
         return self._pilot.state.mode
 
+    @property
+    def _service_namespace(self) -> str:
+        return ros_services.OWN_NAMESPACE if self._beside_crazyswarm2 else ""
+
+    def destroy_node(self) -> None:
+        """Leave the ROS graph."""
+        self._emergency_services.close()
+        super().destroy_node()
+
     def request(self, request: Request) -> None:
         """Hand a request to the next control step."""
         self._requests.add(request)
@@ -112,7 +125,7 @@ class ControllerNode(Node):
             self._flight_clock.now(),
             self._world,
             self.link.status(),
-            frozenset(self._requests),
+            frozenset(self._requests | ({Request.EMERGENCY} if self._emergency.is_set() else set())),
             self._statistics.late,
             self._manoeuvre,
         )
@@ -135,7 +148,7 @@ class ControllerNode(Node):
         self.create_subscription(PoseStamped, f"/{robot}/goal", self._on_goal, LATCHED)
         self.create_subscription(PoseStamped, f"/{robot}/start", self._on_start, LATCHED)
         self.create_subscription(PointCloud2, "/obstacles", self._on_obstacles, LATCHED)
-        ros_services.offer(self, robot, self.take_order, ros_services.OWN_NAMESPACE if self._beside_crazyswarm2 else "")
+        ros_services.offer(self, ros_services.step_types(), robot, self.take_order, self._service_namespace)
 
     def _advertise(self) -> None:
         robot = self._robot
@@ -204,7 +217,14 @@ class ControllerNode(Node):
         return False
 
     def take_order(self, order: Order) -> str:
-        """Hand a service's order to the next control step; why it is refused, or ""."""
+        """Hand a service's order to the next control step; why it is refused, or "".
+
+        An emergency stop leaves at once, whatever the control step does, and comes from a thread of its own.
+        """
+        if order.request is Request.EMERGENCY:
+            self.link.send(Setpoint(SetpointKind.EMERGENCY))
+            self._emergency.set()
+            return ""
         refused = flight.refusal(self.mode, order.request) or self._unfit(order)
         if refused and order.request is Request.ARM and self._step is not None:
             refused = "; ".join((refused, *self._step.missing))

@@ -16,7 +16,7 @@ which carry no height, no duration and no point: take-off and landing are then t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -35,6 +35,8 @@ ALL = "all"
 OWN_NAMESPACE = "deq_mpc"
 """Of the services beside a Crazyswarm2 server, whose own have the same names."""
 PACKAGE = "crazyflie_interfaces.srv"
+EMERGENCY_TYPES = {"emergency": Empty}
+"""Name and type of what nothing may keep waiting, see ``ros_emergency``."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,14 @@ def standard_types() -> dict[str, Any]:
     return {"arm": SetBool, "takeoff": Trigger, "land": Trigger, "notify_setpoints_stop": Trigger}
 
 
+def step_types() -> dict[str, Any]:
+    """Name and type of the services whose orders wait for the next control step."""
+    return standard_types() | crazyswarm_types()
+
+
 def service_types() -> dict[str, Any]:
     """Name and type of every service that can be offered here."""
-    return standard_types() | crazyswarm_types() | {"emergency": Empty}
+    return step_types() | EMERGENCY_TYPES
 
 
 def read_order(name: str, request: Any) -> Order:
@@ -94,10 +101,10 @@ def read_order(name: str, request: Any) -> Order:
     return Order(Request(name))
 
 
-def offer(node: Any, robot: str, handler: Handler, namespace: str = "") -> None:
-    """Create the services of ``robot`` on a node, in a namespace below its name; their calls go to ``handler``."""
+def offer(node: Any, types: Mapping[str, Any], robot: str, handler: Handler, namespace: str = "") -> None:
+    """Create services of ``robot`` on a node, in a namespace below its name; their calls go to ``handler``."""
     below = f"{namespace}/" if namespace else ""
-    for name, kind in service_types().items():
+    for name, kind in types.items():
         for prefix in (robot, ALL):
             node.create_service(kind, f"/{prefix}/{below}{name}", _callback(name, handler))
 
