@@ -78,6 +78,7 @@ def test_arms_and_disarms_a_vehicle_that_does_not_arm_itself() -> None:
     with WitnessServer(auto_arm=False) as server:
         link = connected(server)
         assert not link.status().armed
+        assert link.status().arms_itself is False
         link.send(Setpoint(SetpointKind.OFF, arm=True))
         wait_for(lambda: link.status().armed)
         link.send(OFF)
@@ -90,6 +91,7 @@ def test_arms_and_disarms_a_vehicle_that_does_not_arm_itself() -> None:
 
 def test_a_mute_vehicle_raises_nothing_but_its_age_grows(server: WitnessServer, link: CrazyflieLink) -> None:
     assert link.status().age < 1.0
+    assert link.status().arms_itself is True
     with server._lock:
         wait_for(lambda: link.status().age > 1.0)
         assert link.status().fault == ""

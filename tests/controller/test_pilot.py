@@ -19,6 +19,7 @@ from lockstep_flight import (
     landed,
 )
 
+from deq_mpc_controller.conversions import load_thrust_map
 from deq_mpc_controller.flight import Mode, Request, Source
 from deq_mpc_controller.pilot import Pilot, Step
 from deq_mpc_controller.settings import controller_config, unfiltered_config
@@ -272,3 +273,14 @@ def test_obstacles_that_move_and_fall_silent_end_the_flight_to_the_goal(moving: 
     assert step.state.failure == ("no news of obstacles that move" if moving else "")
     assert flight.impact < 0.7
     assert all(step.advice == () for step in flight.steps)
+
+
+@pytest.mark.parametrize("arms_itself", [True, False])
+def test_a_vehicle_whose_supervisor_contradicts_its_platform_is_not_armed(arms_itself: bool) -> None:
+    pilot = Pilot(STRAIGHT, STRAIGHT, controller_config(), load_thrust_map("cf21_brushless", "2026.04"))
+    vehicle = replace(HEALTHY, arms_itself=arms_itself)
+    for t in np.arange(0.0, 1.3, PERIOD):
+        pilot.add_pose(t, [0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], t)
+        step = pilot.step(t, Surroundings(), vehicle)
+    assert step.state.mode is (Mode.IDLE if arms_itself else Mode.READY)
+    assert any("correct platform:=" in line for line in step.missing) == arms_itself

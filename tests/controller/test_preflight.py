@@ -26,6 +26,14 @@ ITEMS = [
     ({"vehicle": replace(VEHICLE, voltage=nan)}, "battery at nan V"),
     ({"vehicle": replace(VEHICLE, pos=np.array([0.2, -0.1, 0.22]))}, "its own estimate says (0.20, -0.10, 0.22) m"),
     ({"vehicle": replace(VEHICLE, pos=np.full(3, nan))}, "its own estimate says"),
+    (
+        {"vehicle": replace(VEHICLE, arms_itself=True), "arms_itself": False},
+        "the vehicle arms by itself, its platform does not: another thrust map is needed; correct platform:=",
+    ),
+    (
+        {"vehicle": replace(VEHICLE, arms_itself=False), "arms_itself": True},
+        "the vehicle does not arm by itself, its platform does",
+    ),
     ({"pos": None, "rpy": None}, "no usable mocap pose"),
     ({"mocap": MocapReport()}, "no usable mocap pose"),
     ({"mocap": replace(MOCAP, seen_for=0.0, latency=1.7e9)}, "stamped 1.7e+09 s before they arrive"),
@@ -56,6 +64,8 @@ def test_nothing_is_missing() -> None:
     assert items(GOOD) == ()
     assert items(replace(GOOD, vehicle=replace(VEHICLE, pos=None))) == ()
     assert items(replace(GOOD, obstacles_wanted=False, obstacles_known=False)) == ()
+    for reported, expected in ((None, True), (False, None), (True, True), (False, False)):
+        assert items(replace(GOOD, vehicle=replace(VEHICLE, arms_itself=reported), arms_itself=expected)) == ()
     assert items(replace(GOOD, place=POS + np.array([0.1, 0.2, 0.7]))) == ()  # heights differ by what is the origin
 
 

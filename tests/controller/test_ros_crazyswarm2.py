@@ -34,7 +34,7 @@ from deq_mpc_controller.conversions import (
 from deq_mpc_controller.node_parameters import CONTROLLER_NODE, check_backend
 from deq_mpc_controller.ros_crazyswarm2 import Crazyswarm2Link
 from deq_mpc_controller.settings import controller_config
-from deq_mpc_controller.steady_link import ARMED, FLYING, LOCKED
+from deq_mpc_controller.steady_link import ARMED, AUTO_ARM, FLYING, LOCKED
 from deq_mpc_controller.vehicle_io import OFF, LinkConfig, Setpoint, SetpointKind
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.policy.interface import Command
@@ -177,8 +177,10 @@ def test_it_reports_what_the_server_says(served: Served, link: Crazyswarm2Link) 
     assert status.voltage == pytest.approx(3.9)
     assert status.age < 5.0
     np.testing.assert_array_equal(status.pos, [1.0, 2.0, 3.0])
-    served.server.bits = ARMED | LOCKED
+    assert status.arms_itself is False
+    served.server.bits = ARMED | LOCKED | AUTO_ARM
     served.wait(lambda: link.status().armed and link.status().fault.startswith("locked"))
+    assert link.status().arms_itself is True
 
 
 def test_nothing_is_published_while_nobody_flies(served: Served, link: Crazyswarm2Link) -> None:

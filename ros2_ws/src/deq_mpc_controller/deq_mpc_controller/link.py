@@ -30,7 +30,7 @@ with warnings.catch_warnings():  # cflib turns every DeprecationWarning on while
     from cflib.crazyflie.log import LogConfig
 
 from deq_mpc_controller.conversions import ThrustMap, rpyt_from_command
-from deq_mpc_controller.steady_link import FLYING, Cancelled, SteadyLink, supervisor_fault
+from deq_mpc_controller.steady_link import AUTO_ARM, FLYING, Cancelled, SteadyLink, supervisor_fault
 from deq_mpc_controller.uri import check_uri
 from deq_mpc_controller.vehicle_io import LinkConfig, Setpoint, SetpointKind, VehicleStatus
 from deq_mpc_core.errors import UserError
@@ -217,6 +217,7 @@ class CrazyflieLink(SteadyLink):
             voltage=report.voltage,
             age=time.monotonic() - report.time,
             fault=self._reconnecting or self._connection.lost or supervisor_fault(report.bits),
+            arms_itself=bool(report.bits & AUTO_ARM),
             pos=report.pos,
             lost=bool(self._connection.lost),
         )

@@ -94,6 +94,7 @@ class Pilot:
         """
         self.estimator = Estimator(config.estimator)
         self.state = state or FlightState()
+        self._arms_itself = thrust_map.arms_itself
         self._commander = Commander(policy, hover_policy, config, thrust_map)
         self._config = config
         self._auto = auto
@@ -254,6 +255,7 @@ class Pilot:
             obstacles_wanted=self._auto,
             obstacles_known=world.obstacles_known,
             obstacle_age=world.motion_age(facts.t),
+            arms_itself=self._arms_itself,
             place=self._place,
         )
 

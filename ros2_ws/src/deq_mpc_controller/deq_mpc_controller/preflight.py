@@ -44,6 +44,7 @@ class Readiness:
         attitude_age: since the last pose with an attitude [s].
         obstacles_wanted, obstacles_known: whether the flight waits for obstacles, and has got any.
         obstacle_age: since the last news of those that move [s].
+        arms_itself: whether the platform does that was said; None: not known.
         place: (3,) where it is said to stand, of which x and y count [m]; None: not said, or it has stood there.
     """
 
@@ -55,6 +56,7 @@ class Readiness:
     obstacles_wanted: bool = False
     obstacles_known: bool = False
     obstacle_age: float = 0.0
+    arms_itself: bool | None = None
     place: Array | None = None
 
 
@@ -82,8 +84,12 @@ def _vehicle(ready: Readiness, config: PreflightConfig, safety: SafetyConfig) ->
     if not vehicle.age <= safety.link_land:
         heard = f"for {vehicle.age:.1f} s" if isfinite(vehicle.age) else "yet"
         yield f"no word from the vehicle {heard}; check link and battery"
-    elif not vehicle.voltage >= config.battery_arm:
+        return
+    if not vehicle.voltage >= config.battery_arm:
         yield f"battery at {vehicle.voltage:.2f} V; charge it, {config.battery_arm:g} V are the least"
+    if None not in (vehicle.arms_itself, ready.arms_itself) and vehicle.arms_itself is not ready.arms_itself:
+        does, said = ("arms by itself", "does not") if vehicle.arms_itself else ("does not arm by itself", "does")
+        yield f"the vehicle {does}, its platform {said}: another thrust map is needed; correct platform:="
 
 
 def _mocap(ready: Readiness, config: PreflightConfig, safety: SafetyConfig) -> Iterator[str]:

@@ -24,7 +24,7 @@ from std_srvs.srv import Empty
 
 from deq_mpc_controller.conversions import LegacyTwist, ThrustMap, twist_from_command
 from deq_mpc_controller.ros_messages import LATEST, RELIABLE, vector
-from deq_mpc_controller.steady_link import FLYING, Cancelled, SteadyLink, supervisor_fault
+from deq_mpc_controller.steady_link import AUTO_ARM, FLYING, Cancelled, SteadyLink, supervisor_fault
 from deq_mpc_controller.vehicle_io import LinkConfig, Setpoint, SetpointKind, VehicleStatus
 from deq_mpc_core.errors import UserError
 
@@ -128,6 +128,7 @@ class Crazyswarm2Link(SteadyLink):
             voltage=report.voltage,
             age=time.monotonic() - report.time,
             fault=supervisor_fault(report.bits) or foreign,
+            arms_itself=bool(report.bits & AUTO_ARM),
             pos=self._pos,
         )
 

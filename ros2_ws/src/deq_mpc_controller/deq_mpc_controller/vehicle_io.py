@@ -65,6 +65,7 @@ class VehicleStatus:
         fault: why it cannot fly (tumbled, locked, link lost), or "".
         lost: the link has been given up: nothing that is sent arrives.
         stopped: the link has stopped the motors, because the controller was silent; until OFF is sent.
+        arms_itself: whether it arms without being asked to; None: not reported.
         pos: (3,) where its own estimator believes it to be [m]; None if that is not reported.
     """
 
@@ -73,6 +74,7 @@ class VehicleStatus:
     age: float = inf
     fault: str = ""
     pos: NDArray[np.float64] | None = None
+    arms_itself: bool | None = None
     lost: bool = False
     stopped: bool = False
 

@@ -20,6 +20,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from deq_mpc_controller import ros_messages
+from deq_mpc_controller.conversions import load_thrust_map
 from deq_mpc_controller.crazyflies_yaml import simulated_vehicle
 from deq_mpc_controller.flight import Mode
 from deq_mpc_controller.ros_messages import LATEST, STATES
@@ -55,14 +56,16 @@ class WorldNode(Node):
         vehicle_rng, mocap_rng, gust_rng = (
             np.random.default_rng(s) for s in np.random.SeedSequence([value["seed"], value["index"], _STREAM]).spawn(3)
         )
-        nominal = platform_parameters(*simulated_vehicle(value), value["mass"])
+        platform, firmware = simulated_vehicle(value)
+        nominal = platform_parameters(platform, firmware, value["mass"])
         parameters = draw_vehicle(vehicle_rng, nominal=nominal) if value["disturb"] else nominal
         vehicle = Vehicle(parameters._replace(capacity=value["battery"]))
         x, y = scene.start[:2] if value["virtual_scene"] else (0.0, 0.0)
         vehicle.reset(np.array([x, y, 0.0]), float(vehicle_rng.uniform(-HEADING, HEADING)))
         gusts = GustForce(world_config().disturbances, gust_rng) if value["disturb"] else None
         host, port = parse_uri(value["uri"])
-        crazyflie = VirtualCrazyflie(vehicle, force=gusts, toc=value["toc"])
+        auto_arm = bool(load_thrust_map(platform, firmware).arms_itself)
+        crazyflie = VirtualCrazyflie(vehicle, auto_arm, force=gusts, toc=value["toc"])
         faults = parse_faults(value["faults"].split())
         self.server = UdpServer(FaultyCrazyflie(crazyflie, faults, value["seed"]) if faults else crazyflie, port, host)
         self.period = 1.0 / value["mocap_rate"]

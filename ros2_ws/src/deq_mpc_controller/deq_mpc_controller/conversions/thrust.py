@@ -31,10 +31,12 @@ class ThrustMap:
     Attributes:
         force_at_full: of the motors at 65535 [N].
         load: m / m0, the vehicle's mass over that of the nominal model.
+        arms_itself: whether the platform's firmware does, which its supervisor reports; None: not known.
     """
 
     force_at_full: float
     load: float = 1.0
+    arms_itself: bool | None = None
 
     @property
     def force_max(self) -> float:
@@ -60,9 +62,10 @@ class _ThrustEntry(Config):
 
 
 class _Platform(Config):
-    """Mass ready to fly, and the thrust map of each generation, named by its first firmware release."""
+    """Mass ready to fly, whether it arms by itself, and the thrust map of each generation, by its first release."""
 
     mass: Kilogram
+    arms_itself: bool
     generations: dict[str, _ThrustEntry]
 
 
@@ -95,7 +98,8 @@ def load_thrust_map(platform: str, firmware: str, mass: float = 0.0) -> ThrustMa
             f"no thrust map of {platform} for firmware {firmware}; known from {generations[0]} on: update it or add one"
         )
     models = attitude_models()
-    thrust_map = ThrustMap(entry.generations[known[-1]].force_at_full, (mass or entry.mass) / models.nominal.mass)
+    force_at_full = entry.generations[known[-1]].force_at_full
+    thrust_map = ThrustMap(force_at_full, (mass or entry.mass) / models.nominal.mass, entry.arms_itself)
     heaviest = config.hover_share_max * thrust_map.motor_force(THRUST_CLIP) / models.gravity
     if mass != 0.0 and not config.mass_min <= mass <= heaviest:
         raise UserError(
