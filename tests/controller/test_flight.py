@@ -29,7 +29,7 @@ GROUND = np.array([0.2, -0.1, 0.02])
 START = np.array([0.3, -0.1, 1.2])
 GOAL = np.array([1.5, 0.0, 1.0])
 REST = np.zeros(3)
-THRUST = {Source.GROUND_HOVER, Source.HOVER, Source.POLICY, Source.DESCEND}
+THRUST = {Source.GROUND_HOVER, Source.HOVER, Source.HOLD, Source.POLICY, Source.DESCEND}
 STANDING = FlightInputs(t=0.0, pos=GROUND, vel=REST, ready=True, armed=True)
 
 
@@ -89,7 +89,7 @@ def test_a_flight_on_request() -> None:
     hover = state.anchor
     state = run(state, at(1.0, hover), at(1.1, hover), at(1.5, hover))
     assert state.mode is Mode.FLY
-    assert reference(state, 1.6, None, CONFIG).source is Source.HOVER
+    assert reference(state, 1.6, None, CONFIG).source is Source.HOLD
     assert reference(state, 1.6, GOAL, CONFIG).source is Source.POLICY
     state = run(state, at(100.0, GOAL, goal=GOAL), at(101.0, GOAL, goal=GOAL))
     assert state.mode is Mode.FLY
@@ -101,7 +101,7 @@ def test_a_flight_that_is_told_to_hold_hovers_there_until_it_gets_a_goal() -> No
     moving = at(1.0, START, vel=np.array([1.0, 0.0, 0.0]), requests=frozenset({Request.HOLD}))
     state = run(flying(), moving)
     held = reference(state, 1.1, GOAL, CONFIG)
-    assert held.source is Source.HOVER
+    assert held.source is Source.HOLD
     np.testing.assert_allclose(held.goal, START + np.array([0.4, 0.0, 0.0]))
     state = run(state, at(2.0, START, requests=frozenset({Request.GO_TO})))
     assert reference(state, 2.1, GOAL, CONFIG).source is Source.POLICY

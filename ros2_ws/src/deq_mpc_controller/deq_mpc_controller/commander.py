@@ -29,6 +29,8 @@ Array = NDArray[np.float64]
 
 _LEVEL_GAIN = 4.0
 """Blind descent: vertical acceleration per error of the vertical speed [1/s]."""
+_AVOIDING = frozenset({Source.POLICY, Source.HOLD})
+"""Who keeps off obstacles."""
 _FLOOR_MARGIN = 0.5
 """How far below the take-off height the fence of take-off and landing reaches [m]."""
 
@@ -71,7 +73,8 @@ class Commander:
     def __init__(self, policy: Policy, hover_policy: Policy, config: ControllerConfig, thrust_map: ThrustMap) -> None:
         """Nobody flies yet; see ``Pilot`` for the arguments."""
         self.last = Outcome()
-        self._policies = {Source.POLICY: policy, Source.HOVER: hover_policy, Source.GROUND_HOVER: hover_policy}
+        hovering = dict.fromkeys((Source.HOLD, Source.HOVER, Source.GROUND_HOVER), hover_policy)
+        self._policies = {Source.POLICY: policy, **hovering}
         self._config = config
         self._thrust_map = thrust_map
         self._filter = CommandFilter(
@@ -136,16 +139,15 @@ class Commander:
             self._warm = None
             descends = reference.source is Source.DESCEND
             return Outcome(self._descend(estimate, hover_thrust) if descends else NO_COMMAND)
-        hovering = reference.source is not Source.POLICY
         outcome = self._ask(
             policy,
             Observation(
                 t=now,
                 x=estimate.x,
                 goal=reference.goal,
-                obstacles=np.zeros((0, 7)) if hovering else world.obstacles_at(now),
+                obstacles=world.obstacles_at(now) if reference.source in _AVOIDING else np.zeros((0, 7)),
                 model_params=estimate.model_params(),
-                fence=self._hover_fence(home) if hovering else None,
+                fence=None if reference.source is Source.POLICY else self._hover_fence(home),
             ),
         )
         command = outcome.command
@@ -181,11 +183,11 @@ class Commander:
         world: Surroundings,
         home: Array | None,
     ) -> Outcome:
-        """The outcome with its command through the last-resort filter, if it is the policy's that flies to the goal.
+        """The outcome with its command through the last-resort filter, whoever flies.
 
-        Take-off and landing know no obstacles and have to touch the floor; they are the hover policy's.
+        But for take-off and landing, which know no obstacles and have to touch the floor.
         """
-        if source is not Source.POLICY or estimate is None or not self._config.filter.enabled:
+        if source not in _AVOIDING or estimate is None or not self._config.filter.enabled:
             self._filter.reset()
             return outcome
         filtered = self._filter.apply(

@@ -110,7 +110,8 @@ class Source(Enum):
 
     OFF = "off"
     GROUND_HOVER = "straight-line policy, held level: still on the ground"
-    HOVER = "straight-line policy to the goal point, no obstacles"
+    HOVER = "straight-line policy to the goal point of take-off or landing, no obstacles"
+    HOLD = "straight-line policy where it hovers, off obstacles"
     POLICY = "the policy"
     DESCEND = "level, descending: no position"
     EMERGENCY = "emergency stop"
@@ -185,7 +186,7 @@ class FlightState:
 
 @dataclass(frozen=True)
 class Reference:
-    """Who flies, and where to; ``goal`` (3,) counts for GROUND_HOVER, HOVER and POLICY."""
+    """Who flies, and where to; ``goal`` (3,) counts for GROUND_HOVER, HOVER, HOLD and POLICY."""
 
     source: Source
     goal: Array | None = None
@@ -213,8 +214,9 @@ def reference(state: FlightState, t: float, goal: Array | None, config: FlightCo
         return Reference(Source.OFF)
     if state.blind:
         return Reference(Source.DESCEND)
-    if state.mode is Mode.FLY and goal is not None and not state.holding:
-        return Reference(Source.POLICY, goal)
+    if state.mode is Mode.FLY:
+        to_goal = goal is not None and not state.holding
+        return Reference(Source.POLICY, goal) if to_goal else Reference(Source.HOLD, _goal_point(state, t, config))
     source = Source.HOVER if state.airborne else Source.GROUND_HOVER
     return Reference(source, _goal_point(state, t, config))
 

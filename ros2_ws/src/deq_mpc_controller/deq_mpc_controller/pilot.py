@@ -228,7 +228,7 @@ class Pilot:
         )
         if estimate is None:
             return facts
-        x, avoiding = estimate.x, filtered is not None
+        x, avoiding = estimate.x, self.state.mode is Mode.FLY
         return replace(
             facts,
             pose_age=estimate.age,

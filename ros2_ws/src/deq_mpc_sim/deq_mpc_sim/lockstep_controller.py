@@ -119,5 +119,5 @@ class LockstepController:
         """How long a control step lasts [s]."""
         if t in self._mishap.stuck:
             return self._mishap.stuck.end - t
-        computes = source in (Source.POLICY, Source.HOVER, Source.GROUND_HOVER)
+        computes = source in (Source.POLICY, Source.HOLD, Source.HOVER, Source.GROUND_HOVER)
         return self._mishap.policy_seconds if computes and t in self._mishap.slow else 0.0
