@@ -133,6 +133,7 @@ class FlightInputs:
         goal: (3,) where to fly; None: unknown.
         start: (3,) where the flight to the goal begins; None: above the take-off spot.
         auto: arm, take off, fly to the goal and land, once, without any request.
+        box: corners (2, 3) between which it hovers, holds and lands [m].
     """
 
     t: float
@@ -147,6 +148,7 @@ class FlightInputs:
     goal: Array | None = None
     start: Array | None = None
     auto: bool = False
+    box: Array = field(default_factory=lambda: np.array([np.full(3, -np.inf), np.full(3, np.inf)]))
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,10 @@ class FlightState:
         airborne: off the ground.
         arrived_since: since when it has been at its goal point, slowly; None: it is not.
         blind: the last verdict was to descend without position.
-        flown: a flight has been done; ``auto`` starts no other.
+        flown: a flight has been done, or called off on the ground; ``auto`` starts no other.
         failure: why the landing or the fault was ordered; "" for a flight that went well.
         was_armed: the vehicle has said that it is armed, since ARMED began.
+        wish: the take-off that was asked for since then; None: none was.
         note: why it went back to IDLE before it had taken off, if nothing failed; "" from the next ARMED on.
     """
 
@@ -181,6 +184,7 @@ class FlightState:
     flown: bool = False
     failure: str = ""
     was_armed: bool = False
+    wish: Manoeuvre | None = None
     note: str = ""
 
 
@@ -241,29 +245,34 @@ def _ready(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> Fl
     if not inputs.ready:
         return _enter(state, Mode.IDLE, inputs)
     wanted = Request.ARM in inputs.requests or (inputs.auto and not state.flown and inputs.goal is not None)
-    return _enter(state, Mode.ARMED, inputs, was_armed=False, note="") if wanted else state
+    return _enter(state, Mode.ARMED, inputs, was_armed=False, wish=None, note="") if wanted else state
 
 
 def _armed(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
     if not inputs.ready or inputs.pos is None:
         return _enter(state, Mode.IDLE, inputs)
     if Request.DISARM in inputs.requests:
-        return _enter(state, Mode.IDLE, inputs, note="disarmed")
+        return _enter(state, Mode.IDLE, inputs, flown=True, note="disarmed")
+    if inputs.auto or Request.TAKEOFF in inputs.requests:
+        state = replace(state, wish=inputs.manoeuvre)
     if not inputs.armed:
         if state.was_armed:
-            return _enter(state, Mode.IDLE, inputs, note="the vehicle has disarmed itself; arm it again")
+            return _enter(state, Mode.IDLE, inputs, flown=True, note="the vehicle has disarmed itself; arm it again")
         if inputs.t - state.since > config.arm_time:
             return _enter(state, Mode.FAULT, inputs, failure="the vehicle does not arm")
         return state
     state = replace(state, was_armed=True)
-    if inputs.auto or Request.TAKEOFF in inputs.requests:
-        home, wish = inputs.pos.copy(), inputs.manoeuvre
-        anchor = hover_point(home, inputs.start, wish.height, config.takeoff_height, config.start_radius)
-        speed, extra = pace(anchor[2] - home[2], wish.duration, config.takeoff_speed)
-        return _enter(
-            state, Mode.TAKEOFF, inputs, home=home, anchor=anchor, speed=speed, extra_time=extra, airborne=False
-        )
-    return state
+    return state if state.wish is None else _take_off(state, inputs, config, state.wish)
+
+
+def _take_off(state: FlightState, inputs: FlightInputs, config: FlightConfig, wish: Manoeuvre) -> FlightState:
+    """Begin the take-off from where the vehicle is."""
+    assert inputs.pos is not None
+    home = inputs.pos.copy()
+    anchor = hover_point(home, inputs.start, wish.height, config.takeoff_height, config.start_radius)
+    anchor = np.clip(anchor, *inputs.box)
+    speed, extra = pace(anchor[2] - home[2], wish.duration, config.takeoff_speed)
+    return _enter(state, Mode.TAKEOFF, inputs, home=home, anchor=anchor, speed=speed, extra_time=extra, airborne=False)
 
 
 def _takeoff(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> FlightState:
@@ -380,9 +389,14 @@ def _land(
 
 
 def _resting_point(state: FlightState, inputs: FlightInputs) -> Array | None:
-    """Where the vehicle comes to rest if it begins to brake now; the last anchor where that is not known."""
-    known = inputs.pos is not None and inputs.vel is not None
-    return resting_point(inputs.pos, inputs.vel) if known else state.anchor  # type: ignore[arg-type]
+    """Where the vehicle comes to rest if it begins to brake now, or the nearest point inside the box.
+
+    The last anchor where that is not known.
+    """
+    if inputs.pos is None or inputs.vel is None:
+        return state.anchor
+    point: Array = np.clip(resting_point(inputs.pos, inputs.vel), *inputs.box)
+    return point
 
 
 def _watch_arrival(state: FlightState, inputs: FlightInputs, goal: Array | None, config: FlightConfig) -> FlightState:

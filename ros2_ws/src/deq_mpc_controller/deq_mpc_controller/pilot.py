@@ -99,6 +99,8 @@ class Pilot:
         self._config = config
         self._auto = auto
         self._place = place
+        margin = np.full(3, config.filter.fence_margin)
+        self._box = np.array([config.safety.fence_low + margin, config.safety.fence_high - margin])
         self._mocap = MocapMonitor()
         self._response = AttitudeReference()
         self._thrust = hover_thrust.ThrustFactor()
@@ -157,6 +159,7 @@ class Pilot:
                 goal=goal,
                 start=world.start,
                 auto=self._auto,
+                box=self._box,
             ),
             self._config.flight,
         )
