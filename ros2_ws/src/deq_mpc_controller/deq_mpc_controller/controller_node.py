@@ -193,9 +193,9 @@ class ControllerNode(Node):
         if (wrong := safety.obstacles_refusal(obstacles)) != "":
             self.get_logger().error(f"the obstacles are ignored: {wrong}", throttle_duration_sec=_WARN_PERIOD)
             return
-        latest = self._flight_clock.now() + controller_config().estimator.future_tolerance
+        now, tolerance = self._flight_clock.now(), controller_config().estimator.future_tolerance
         stamp = self._flight_clock.from_system(ros_messages.seconds(message.header.stamp))
-        self._world = self._world.with_obstacles(obstacles, stamp, latest)
+        self._world = self._world.with_obstacles(obstacles, stamp, now, tolerance)
 
     def _usable_point(self, message: PoseStamped) -> np.ndarray | None:
         """The position of a goal or start; None if nobody can fly there."""

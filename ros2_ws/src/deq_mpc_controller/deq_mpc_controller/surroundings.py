@@ -21,7 +21,7 @@ class Surroundings:
         goal: (3,) where to fly [m]; None: unknown.
         start: (3,) where the flight to the goal begins [m]; None: above the take-off spot.
         obstacles: (K, 7), see ``Observation``.
-        obstacles_stamp: when they were there [s]; minus infinity: nobody knows.
+        obstacles_stamp: when they were there [s].
         obstacles_known: whether anybody said which there are; an automatic flight waits for it.
     """
 
@@ -31,17 +31,19 @@ class Surroundings:
     obstacles_stamp: float = 0.0
     obstacles_known: bool = True
 
-    def with_obstacles(self, obstacles: Array, stamp: float, latest: float) -> Surroundings:
+    def with_obstacles(self, obstacles: Array, stamp: float, now: float, tolerance: float) -> Surroundings:
         """The same with these obstacles (K, 7), which were there at ``stamp`` [s].
 
-        A stamp after ``latest`` [s] is of another clock, so that nobody could tell when news of obstacles that move has
-        ceased. It counts as no news: those that are known to move stay as they are and grow old; where none does, the
-        new ones are taken as too old to fly among.
+        Of those that move, a stamp more than ``tolerance`` [s] after ``now`` is another clock's, by which nobody could
+        tell when the news have ceased, and one older than the last is overtaken. Neither is news: obstacles that are
+        known to move stay as they are and grow old. Where none is, the first ones from the future are as old as their
+        arrival.
         """
-        datable = stamp <= latest or not _move(obstacles)
-        if not datable and _move(self.obstacles):
+        ahead = stamp > now + tolerance
+        if _move(obstacles) and _move(self.obstacles) and (ahead or stamp < self.obstacles_stamp):
             return self
-        return replace(self, obstacles=obstacles, obstacles_stamp=stamp if datable else -inf, obstacles_known=True)
+        stamp = now if ahead else stamp
+        return replace(self, obstacles=obstacles, obstacles_stamp=stamp, obstacles_known=True)
 
     def obstacles_at(self, t: float) -> Array:
         """The obstacles (K, 7) at ``t``: straight on from their message."""
