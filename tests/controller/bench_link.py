@@ -61,9 +61,7 @@ class Bench(SteadyLink):
 
     def _send_stop(self) -> None: ...
 
-    def _send_notify(self) -> None: ...
-
-    def _send_setpoint(self, setpoint: Setpoint, released: bool) -> None:
+    def _send_setpoint(self, setpoint: Setpoint) -> None:
         self.sent.append(setpoint)
         if setpoint.kind is SetpointKind.FLY:
             self.sent_fly = self.t

@@ -211,22 +211,6 @@ def test_setpoints_go_on_along_the_plan_when_the_controller_is_late(server: Witn
     assert len(set(sent)) > 3
 
 
-def test_the_high_level_commander_gets_the_vehicle_when_asked(server: WitnessServer, link: CrazyflieLink) -> None:
-    crazyflie = server.crazyflie
-    link.notify_setpoints_stop()
-    wait_for(lambda: crazyflie.sent_to(Port.GENERIC_COMMANDER, 1) == [b"\0" * 5])
-    before, began = len(crazyflie.thrusts()), crazyflie.t
-    while crazyflie.t < began + 0.2:
-        link.send(OFF)
-        time.sleep(0.01)
-    assert len(crazyflie.thrusts()) <= before + 1  # one may have been on its way
-    before = len(crazyflie.thrusts())
-    link.send(CLIMB)
-    wait_for(lambda: len(crazyflie.thrusts()) >= before + 2)
-    assert crazyflie.thrusts()[before : before + 2] == [0, rpyt_from_command(CLIMB.command, THRUST_MAP).thrust]
-    assert crazyflie.sent_to(Port.GENERIC_COMMANDER, 1) == [b"\0" * 5]
-
-
 def test_nobody_there_is_a_user_error() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
         mute.bind(("127.0.0.1", 0))

@@ -43,6 +43,7 @@ CONFIG = controller_config().link.model_copy(update={"connect_time": 10.0, "hand
 THRUST_MAP = load_thrust_map("cf21_legacy_props", "2026.04")
 TILTED = Command(0.1, 0.2, -0.3, 0.3)
 FLY = Setpoint(SetpointKind.FLY, TILTED, arm=True)
+ARM = Setpoint(SetpointKind.OFF, arm=True)
 ZERO = LegacyTwist(0.0, 0.0, 0.0, 0.0)
 
 
@@ -198,7 +199,7 @@ def test_nothing_is_published_while_nobody_flies(served: Served, link: Crazyswar
 
 def test_a_flight_from_arming_to_the_hand_over(served: Served, link: Crazyswarm2Link) -> None:
     server, wanted = served.server, twist_from_command(TILTED, THRUST_MAP, "cpp")
-    link.send(Setpoint(SetpointKind.OFF, arm=True))
+    link.send(ARM)
     served.wait(lambda: link.status().armed and len(server.twists()) > 5)
     assert set(server.twists()) == {ZERO}
     assert "arm True" in server.calls()
@@ -220,11 +221,29 @@ def test_a_flight_from_arming_to_the_hand_over(served: Served, link: Crazyswarm2
 
 
 def test_what_was_armed_is_disarmed(served: Served, link: Crazyswarm2Link) -> None:
-    link.send(Setpoint(SetpointKind.OFF, arm=True))
+    link.send(ARM)
     served.wait(lambda: link.status().armed)
     link.send(OFF)
     served.wait(lambda: not link.status().armed)
     assert served.server.calls()[-1] == "arm False"
+
+
+def test_a_vehicle_that_was_handed_over_is_not_disarmed_from_here(served: Served) -> None:
+    """Somebody else arms it after that, and the time comes at which this controller would disarm it."""
+    link = served.link(CONFIG.model_copy(update={"down_time": 0.8, "arm_period": 0.05}))
+    link.connect()
+    link.send(ARM)
+    served.wait(lambda: link.status().armed)
+    link.send(FLY)
+    served.wait(lambda: len(served.server.twists()) > 5)
+    link.send(OFF)
+    served.wait(lambda: "notify_setpoints_stop" in served.server.calls())
+    served.server.bits = ARMED
+    served.wait(link._is_down)
+    reports = link._report.time
+    served.wait(lambda: link._report.time - reports > 0.3)
+    assert "arm False" not in served.server.calls()
+    link.close()
 
 
 def test_setpoints_go_on_when_the_controller_falls_silent_until_the_motors_are_off(
@@ -249,12 +268,6 @@ def test_an_emergency_is_one_for_ever(served: Served, link: Crazyswarm2Link) -> 
     served.wait(lambda: link.status().fault.startswith("locked") and served.server.twists()[-3:] == [ZERO] * 3)
     link.close()
     assert "notify_setpoints_stop" not in served.server.calls()
-
-
-def test_the_high_level_commander_gets_the_vehicle_when_asked(served: Served, link: Crazyswarm2Link) -> None:
-    link.notify_setpoints_stop()
-    served.wait(lambda: served.server.calls() == ["notify_setpoints_stop"])
-    assert served.server.twists() == []
 
 
 def test_a_vehicle_that_a_script_flies_is_not_ready(served: Served, link: Crazyswarm2Link) -> None:

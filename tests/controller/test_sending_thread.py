@@ -37,10 +37,10 @@ class Threaded(Bench):
             self.failures += 1
             raise error
 
-    def _send_setpoint(self, setpoint: Setpoint, released: bool) -> None:
+    def _send_setpoint(self, setpoint: Setpoint) -> None:
         self._fail(self.error)
         self.unblocked.wait()
-        super()._send_setpoint(setpoint, released)
+        super()._send_setpoint(setpoint)
 
     def _forward_pose(self, pos: ArrayLike, quat: ArrayLike) -> None:
         self._fail(self.error)

@@ -67,10 +67,6 @@ def test_what_somebody_else_armed_stays_armed() -> None:
     link.armed = True
     link.run(5.0, OFF)
     assert link.requests == []
-    link.run(1.0, ARM)
-    link.notify_setpoints_stop()  # now the vehicle is the high-level commander's
-    link.run(5.0, OFF)
-    assert link.requests == []
 
 
 def test_the_last_word_of_a_link_that_is_closed_is_to_disarm() -> None:

@@ -185,7 +185,6 @@ class CrazyflieLink(SteadyLink):
         self._thrust_map = thrust_map
         self._on_sent = on_sent
         self._reconnecting = ""
-        self._silent = False
         self._connection: _Connection | None = None
 
     def connect(self, cancelled: Cancelled = lambda: False) -> bool:
@@ -255,22 +254,13 @@ class CrazyflieLink(SteadyLink):
     def _send_stop(self) -> None:
         self._cf.commander.send_stop_setpoint()
 
-    def _send_notify(self) -> None:
-        self._cf.commander.send_notify_setpoint_stop()
-
     def _forward_pose(self, pos: ArrayLike, quat: ArrayLike) -> None:
         self._cf.loc.send_extpose(pos, quat)
 
-    def _send_setpoint(self, setpoint: Setpoint, released: bool) -> None:
-        if released:
-            self._silent = True
-            return
-        commander, flying = self._cf.commander, self._bits() & FLYING
-        if setpoint.kind is SetpointKind.OFF or (self._silent and not flying):  # the thrust has been locked meanwhile
-            commander.send_setpoint(0.0, 0.0, 0.0, 0)
-        if setpoint.kind is SetpointKind.FLY:
-            commander.send_setpoint(*rpyt_from_command(setpoint.command, self._thrust_map))
-        self._silent = False
+    def _send_setpoint(self, setpoint: Setpoint) -> None:
+        fly = setpoint.kind is SetpointKind.FLY
+        rpyt = rpyt_from_command(setpoint.command, self._thrust_map) if fly else (0.0, 0.0, 0.0, 0)
+        self._cf.commander.send_setpoint(*rpyt)
         self._on_sent(time.monotonic(), setpoint)
 
     def _tend(self) -> None:

@@ -178,19 +178,14 @@ class Crazyswarm2Link(SteadyLink):
     def _send_stop(self) -> None:
         self._publish(_ZERO)
 
-    def _send_notify(self) -> None:
-        self._clients["notify_setpoints_stop"].call_async(self._notify_request)
-
     def _forward_pose(self, pos: ArrayLike, quat: ArrayLike) -> None:
         """The server forwards what it gets from the motion capture."""
 
     def _tend(self) -> None:
         """The server keeps its connection itself."""
 
-    def _send_setpoint(self, setpoint: Setpoint, released: bool) -> None:
-        if released:
-            self._silent = True
-        elif setpoint.kind is SetpointKind.OFF and not setpoint.arm:
+    def _send_setpoint(self, setpoint: Setpoint) -> None:
+        if setpoint.kind is SetpointKind.OFF and not setpoint.arm:
             self._fall_silent()
         else:
             self._stream(setpoint)
@@ -204,20 +199,24 @@ class Crazyswarm2Link(SteadyLink):
         self._silent = False
 
     def _fall_silent(self) -> None:
-        """Motors off for a while, in case a packet is lost, then the high-level commander's turn."""
+        """Motors off for a while, in case a packet is lost, then the high-level commander's turn.
+
+        What was armed for a flight that did not take place is disarmed first.
+        """
         if self._silent:
             return
         now = time.monotonic()
         self._off_since = now if self._off_since is None else self._off_since
-        if now - self._off_since < self._config.handover_time:
+        if now - self._off_since < self._config.handover_time or self._may_disarm():
             self._publish(_ZERO)
         else:
             self._hand_over()
 
     def _hand_over(self) -> None:
         self._publish(_ZERO)
-        self._send_notify()
+        self._clients["notify_setpoints_stop"].call_async(self._notify_request)
         self._silent, self._off_since = True, None
+        self._disarm_owed = False  # who has the vehicle now arms and disarms it
 
     def _publish(self, twist: LegacyTwist) -> None:
         angular = Vector3(x=0.0, y=0.0, z=twist.yaw_rate)

@@ -21,7 +21,7 @@ from math import inf
 from numpy.typing import ArrayLike
 
 from deq_mpc_controller.setpoint_stream import Stream
-from deq_mpc_controller.vehicle_io import OFF, LinkConfig, Setpoint, SetpointKind, VehicleStatus
+from deq_mpc_controller.vehicle_io import LinkConfig, Setpoint, SetpointKind, VehicleStatus
 
 ARMED, AUTO_ARM, FLYING, TUMBLED, LOCKED, CRASHED = 2, 4, 16, 32, 64, 128
 """Bits of the log variable ``supervisor.info``."""
@@ -46,7 +46,6 @@ class SteadyLink(ABC):
         self._changed = threading.Condition()
         self._given = Stream()
         self._is_new = False
-        self._released = self._notify = False
         self._pose: tuple[ArrayLike, ArrayLike] | None = None
         self._pose_time = -inf
         self._sent_time = -inf
@@ -82,7 +81,6 @@ class SteadyLink(ABC):
         """Make this the setpoint, at once. An emergency stays one, whatever comes after it; see ``Stream``."""
         with self._changed:
             self._given = self._given.add(setpoint, self._clock(), self._config)
-            self._released = self._released and self._given.last == OFF
             self._is_new = True
             self._waiting_since = self._clock() if self._waiting_since is None else self._waiting_since
             self._changed.notify()
@@ -91,16 +89,6 @@ class SteadyLink(ABC):
         """Forward a pose, pos (3,) [m], quat (4,) xyzw, to the on-board estimator, the newest at ``extpose_rate``."""
         with self._changed:
             self._pose = (pos, quat)
-            self._changed.notify()
-
-    def notify_setpoints_stop(self) -> None:
-        """Leave the vehicle to its high-level commander: nothing is sent until a setpoint asks for more than OFF."""
-        with self._changed:
-            if self._given.last.kind is SetpointKind.EMERGENCY:
-                return
-            self._given = self._given.add(OFF, self._clock(), self._config)
-            self._released = self._notify = True
-            self._disarm_owed = False  # who has the vehicle now arms and disarms it
             self._changed.notify()
 
     def close(self) -> None:
@@ -147,12 +135,8 @@ class SteadyLink(ABC):
         """Send motors off once more after the emergency requests."""
 
     @abstractmethod
-    def _send_notify(self) -> None:
-        """Tell the vehicle that no more setpoints come."""
-
-    @abstractmethod
-    def _send_setpoint(self, setpoint: Setpoint, released: bool) -> None:
-        """Send a setpoint OFF or FLY; nothing if the high-level commander has the vehicle (``released``)."""
+    def _send_setpoint(self, setpoint: Setpoint) -> None:
+        """Send a setpoint OFF or FLY."""
 
     @abstractmethod
     def _forward_pose(self, pos: ArrayLike, quat: ArrayLike) -> None:
@@ -198,13 +182,10 @@ class SteadyLink(ABC):
         """Send what is due now: a new setpoint, or once a period the one that the stream has come to; and poses."""
         with self._changed:
             is_new, self._is_new = self._is_new, False
-            notify, self._notify = self._notify, False
-            due, released, pose = self._due(), self._released, self._take_pose()
-        if notify:
-            self._send_notify()
+            due, pose = self._due(), self._take_pose()
         if is_new or self._clock() - self._sent_time >= self._config.send_period:
             self._sent_time = self._clock()  # of an attempt that fails, too: the next one is due a period later
-            self._transmit(due, released)
+            self._transmit(due)
             self._waiting_since = None
         if pose is not None:
             self._forward_pose(*pose)
@@ -212,7 +193,7 @@ class SteadyLink(ABC):
             self._tend()
 
     def _has_work(self) -> bool:
-        return self._has_finished() or self._is_new or self._notify or self._pose_is_due()
+        return self._has_finished() or self._is_new or self._pose_is_due()
 
     def _has_finished(self) -> bool:
         """Whether the link is to be closed, and nothing is left that has to be sent before."""
@@ -229,15 +210,14 @@ class SteadyLink(ABC):
         pose, self._pose, self._pose_time = self._pose, None, self._clock()
         return pose
 
-    def _transmit(self, setpoint: Setpoint, released: bool) -> None:
+    def _transmit(self, setpoint: Setpoint) -> None:
         if setpoint.kind is SetpointKind.EMERGENCY:
             self._stop_for_ever()
             return
         if setpoint.kind is SetpointKind.FLY:
             self._fly_time = self._clock()
-        if not released:
-            self._keep_armed(setpoint.arm)
-        self._send_setpoint(setpoint, released)
+        self._keep_armed(setpoint.arm)
+        self._send_setpoint(setpoint)
 
     def _stop_for_ever(self) -> None:
         if self._emergencies < self._config.emergency_repeats:

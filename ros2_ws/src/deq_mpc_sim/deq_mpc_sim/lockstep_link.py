@@ -35,7 +35,7 @@ _DATA = struct.Struct("<4x" + "".join(_REPORT.values()))
 _RESET, _CREATE, _START = 5, 6, 3
 _PERIOD_UNIT = 0.01  # s
 _ARM = 1
-_EMERGENCY, _STOP, _NOTIFY = b"\x03", b"\x00", b"\x00\x00\x00\x00\x00"
+_EMERGENCY, _STOP = b"\x03", b"\x00"
 
 
 class _Report(NamedTuple):
@@ -130,15 +130,10 @@ class LockstepLink(SteadyLink):
     def _send_stop(self) -> None:
         self._send_packet(Port.GENERIC_COMMANDER, 0, _STOP)
 
-    def _send_notify(self) -> None:
-        self._send_packet(Port.GENERIC_COMMANDER, 1, _NOTIFY)
-
     def _forward_pose(self, pos: ArrayLike, quat: ArrayLike) -> None:
         self._send_packet(Port.LOCALIZATION, 1, encode_extpose(pos, quat))
 
-    def _send_setpoint(self, setpoint: Setpoint, released: bool) -> None:
-        if released:
-            return
+    def _send_setpoint(self, setpoint: Setpoint) -> None:
         if setpoint.kind is SetpointKind.OFF:
             self._send_packet(Port.COMMANDER, 0, packet_from_rpyt(_OFF))
         elif setpoint.kind is SetpointKind.FLY:
