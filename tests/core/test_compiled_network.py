@@ -142,6 +142,21 @@ def test_one_number_that_changes_by_one_place_is_noticed() -> None:
     assert solver.engine.weights(compiled_block._parameters(solver.block))[0] is renewed
 
 
+def test_weights_that_are_held_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, solver = problem(), core("compiled")
+    before = case.solved_by(solver).z
+    with solver.weights_held():
+        monkeypatch.setattr(compiled_block.torch, "equal", lambda *_: pytest.fail("compared"))
+        assert (case.solved_by(solver).z - before).abs().max() == 0.0
+        monkeypatch.undo()
+        with solver.weights_held():
+            pass
+        for parameter in solver.parameters():
+            parameter.data.mul_(2.0)
+        assert torch.equal(case.solved_by(solver).z, before)
+    assert not torch.equal(case.solved_by(solver).z, before)
+
+
 def test_another_type_is_refused_with_advice() -> None:
     case = problem()
     with pytest.raises(ValueError, match="engine: torch"):

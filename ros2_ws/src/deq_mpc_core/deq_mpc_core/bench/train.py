@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -125,6 +125,9 @@ class _WatchedBlock:
 
     def __init__(self, engine: BlockEngine, watch: Watch) -> None:
         self._engine, self._watch = engine, watch
+
+    def weights_held(self, block: nn.Module) -> AbstractContextManager[None]:
+        return self._engine.weights_held(block)
 
     def solve(self, block: nn.Module, injection: Tensor, start: Tensor) -> FixedPoint:
         with self._watch.stage("fixed point"):

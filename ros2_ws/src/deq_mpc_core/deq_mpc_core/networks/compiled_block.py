@@ -6,7 +6,8 @@ the Anderson steps that it needs itself. ``cores.TorchBlock`` is the reference, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,7 +48,18 @@ class CompiledBlock:
         self.groups = groups
         self._mixing = fixed_point_options(config)
         self._copied: list[Tensor] = []
+        self._held = False
         self._weights: tuple[EquilibriumWeights, TransposedWeights] | None = None
+
+    @contextmanager
+    def weights_held(self, block: nn.Module) -> Iterator[None]:
+        """See `BlockEngine.weights_held`."""
+        self.weights(_parameters(block))
+        before, self._held = self._held, True
+        try:
+            yield
+        finally:
+            self._held = before
 
     def solve(self, block: nn.Module, injection: Tensor, start: Tensor) -> FixedPoint:
         """See `BlockEngine.solve`."""
@@ -87,8 +99,11 @@ class CompiledBlock:
     def weights(self, parameters: Sequence[Tensor]) -> tuple[EquilibriumWeights, TransposedWeights]:
         """The kernels' layout of the block's parameters.
 
-        What was laid out is compared by value: torch's count of a tensor's changes misses writes through ``.data``.
+        What was laid out is compared by value, if the weights are not held: torch's count of a tensor's changes misses
+        writes through ``.data``.
         """
+        if self._held and self._weights is not None:
+            return self._weights
         if self._weights is None or not all(map(torch.equal, parameters, self._copied)):
             self._copied = [p.detach().clone() for p in parameters]
             named = dict(zip(_PARAMETERS, self._copied, strict=True))
@@ -123,16 +138,15 @@ class _Application(torch.autograd.Function):
     def forward(
         ctx: Any, engine: CompiledBlock, done: _Applied, z: Tensor, injection: Tensor, *parameters: Tensor
     ) -> Tensor:
-        ctx.engine = engine
-        ctx.save_for_backward(z, *done.tape, *parameters)
+        ctx.groups, ctx.weights = engine.groups, engine.weights(parameters)
+        ctx.save_for_backward(z, *done.tape)
         return done.value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, out_bar: Tensor) -> tuple[Tensor | None, ...]:
         saved: tuple[Tensor, ...] = ctx.saved_tensors
-        z, tape, parameters = saved[0], saved[1:5], saved[5:]
-        weights, transposed = ctx.engine.weights(parameters)
+        z, tape, (weights, transposed) = saved[0], saved[1:], ctx.weights
         if not ctx.needs_input_grad[2]:
             transposed = transposed._replace(weight1=np.empty((0, 0), np.float32))
         batch, horizon, hidden = z.shape
@@ -140,7 +154,7 @@ class _Application(torch.autograd.Function):
         neighbours = z.new_empty(len(_CONVS), batch, horizon, 3 * hidden)
         grads = BlockGradients(*(a.numpy() for a in (*bars, neighbours)))
         arrays = ((z.numpy(), Tape(*(a.numpy() for a in tape))), out_bar.contiguous().numpy(), grads)
-        over_batch(available_threads(), batch, differentiate_blocks, weights, transposed, ctx.engine.groups, *arrays)
+        over_batch(available_threads(), batch, differentiate_blocks, weights, transposed, ctx.groups, *arrays)
         z_bar, injection_bar, rectified_bar, gain_bars, shift_bars = bars
         convs = [*_conv_gradients(neighbours[0], rectified_bar), *_conv_gradients(neighbours[1], injection_bar)]
         scales = [bar[:, norm].sum(0) for norm in range(len(_NORMS)) for bar in (gain_bars, shift_bars)]

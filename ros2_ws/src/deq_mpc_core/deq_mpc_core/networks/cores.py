@@ -8,6 +8,7 @@ DEQ-MPC (CoRL 2025), section 4.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import torch
@@ -36,6 +37,10 @@ class ConvStack(nn.Module):
             nn.Sequential(TemporalConv(hidden, hidden), TemporalGroupNorm(groups, hidden), nn.ReLU())
             for _ in range(blocks)
         )
+
+    def weights_held(self) -> AbstractContextManager[None]:
+        """See `BlockEngine.weights_held`."""
+        return nullcontext()
 
     def forward(self, injection: Tensor, z: Tensor) -> tuple[Tensor, FixedPoint]:
         """(B, T, H) injection to hidden (B, T, H); z is passed through."""
@@ -71,6 +76,10 @@ class BlockEngine(Protocol):
     Its methods raise ValueError if the engine does not compute in this type or on this device.
     """
 
+    def weights_held(self, block: nn.Module) -> AbstractContextManager[None]:
+        """Within, the caller does not change the block's weights: what is made of them is made once."""
+        ...
+
     def solve(self, block: nn.Module, injection: Tensor, start: Tensor) -> FixedPoint:
         """The fixed point z* = d(z*, I) from a start, without gradient."""
         ...
@@ -89,6 +98,10 @@ class TorchBlock:
 
     def __init__(self, config: FixedPointConfig) -> None:
         self._config = config
+
+    def weights_held(self, block: nn.Module) -> AbstractContextManager[None]:
+        """See `BlockEngine.weights_held`."""
+        return nullcontext()
 
     def solve(self, block: nn.Module, injection: Tensor, start: Tensor) -> FixedPoint:
         """See `BlockEngine.solve`."""
@@ -120,6 +133,10 @@ class Equilibrium(nn.Module):
         self.engine: BlockEngine = TorchBlock(config)
         if config.engine == "compiled":
             self.engine = CompiledBlock(groups, config)
+
+    def weights_held(self) -> AbstractContextManager[None]:
+        """See `BlockEngine.weights_held`."""
+        return self.engine.weights_held(self.block)
 
     def forward(self, injection: Tensor, z: Tensor) -> tuple[Tensor, FixedPoint]:
         """Hidden (B, T, H) with its gradient, and the fixed point found from the start z, without."""

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from deq_mpc_core.networks.refiner import Context, Refinement
+from deq_mpc_core.networks.refiner import Context, Refinement, Refiner
 from deq_mpc_core.policy.config import AlternationConfig
 from deq_mpc_core.policy.starts import first_iterate, read_now
 from deq_mpc_core.solver.arrays import Data
@@ -46,6 +46,11 @@ class JointTask(Protocol[S_contra]):
     dt: float
     horizon: int
     theta_size: int
+
+    @property
+    def network(self) -> Refiner:
+        """What proposes theta."""
+        ...
 
     def initial_z(self, batch: int) -> Tensor:
         """(B, T, H) cold start of the network's fixed point."""
@@ -133,7 +138,8 @@ class DeqMpc(Generic[S]):
         state, options, count = self._start(scene, state, elapsed)
         context = self.task.encode(scene)
         iterates = []
-        for _ in range(count):
-            iterate, state = self.iterate(scene, context, state, options, exact=exact)
-            iterates.append(iterate)
+        with self.task.network.core.weights_held():
+            for _ in range(count):
+                iterate, state = self.iterate(scene, context, state, options, exact=exact)
+                iterates.append(iterate)
         return iterates, state

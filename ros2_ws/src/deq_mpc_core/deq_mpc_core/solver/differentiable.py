@@ -109,6 +109,8 @@ def solve(
     tensors = [_tensor(getattr(data, name)) for name in Gradients._fields]
     problem = Data._make(_float64_copy(a) for a in data)._replace(dt=float(data.dt))
     solution = engine.solve(problem, state, options)
+    if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+        return torch.tensor(solution.state.tau, device=tensors[0].device), solution
     ruled = deepcopy(solution)  # the caller may go on from the state in place before the backward pass
     if penalty is not None:
         ruled = replace(ruled, penalty=np.full_like(solution.penalty, penalty))
