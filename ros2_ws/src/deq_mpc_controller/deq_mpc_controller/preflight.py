@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import isfinite
+from math import dist, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,11 +122,11 @@ def _place(ready: Readiness, config: PreflightConfig, safety: SafetyConfig) -> I
         degrees = np.degrees(ready.rpy[:2])
         yield f"it reads a tilt of {degrees[0]:.0f} and {degrees[1]:.0f} deg; put it level, check its rigid body"
     place = ready.place
-    if place is not None and not float(np.linalg.norm(place[:2] - ready.pos[:2])) <= config.initial_distance:
+    if place is not None and not dist(place[:2], ready.pos[:2]) <= config.initial_distance:
         said = f"its initial_position in crazyflies.yaml is {_text(place[:2])} m"
         yield f"it stands at {_text(ready.pos[:2])} m, {said}; put it there, or check what is tracked under its name"
     own = ready.vehicle.pos
-    if own is not None and not float(np.linalg.norm(own - ready.pos)) <= config.estimator_distance:
+    if own is not None and not dist(own, ready.pos) <= config.estimator_distance:
         yield f"its own estimate says {_text(own)} m, mocap {_text(ready.pos)} m; forward the poses: link.extpose_rate"
 
 
