@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
+from math import inf
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import rclpy
 from geometry_msgs.msg import PoseStamped
 
 from deq_mpc_controller import controller_node, ros_messages
 from deq_mpc_controller.controller_node import ControllerNode
-from deq_mpc_controller.flight import Mode
+from deq_mpc_controller.flight import Mode, Request, in_the_air
 from deq_mpc_controller.flight_clock import FlightClock
 from deq_mpc_controller.vehicle_io import Setpoint, VehicleStatus
 
@@ -19,12 +23,15 @@ from deq_mpc_controller.vehicle_io import Setpoint, VehicleStatus
 class StandIn:
     """A link whose vehicle is in the best of health."""
 
-    def __init__(self, *_arguments: object) -> None: ...
+    def __init__(self, *_arguments: object) -> None:
+        self.sent: list[Setpoint] = []
+        self.stopped = False
 
     def status(self) -> VehicleStatus:
-        return VehicleStatus(armed=True, voltage=4.0, age=0.01)
+        return VehicleStatus(armed=True, voltage=4.0, age=0.01, stopped=self.stopped)
 
-    def send(self, setpoint: Setpoint) -> None: ...
+    def send(self, setpoint: Setpoint) -> None:
+        self.sent.append(setpoint)
 
     def send_pose(self, pos: object, quat: object) -> None: ...
 
@@ -94,3 +101,72 @@ def test_its_time_is_the_systems(node: ControllerNode) -> None:
     before = time.time()
     node.control_step()
     assert before - 1e-3 <= node._step.t <= time.time() + 1e-3
+
+
+class Failing:
+    """Whatever it is asked for, it raises, ``times`` times."""
+
+    def __init__(self, times: float = inf) -> None:
+        self.times = times
+
+    def publish(self, _message: object) -> None:
+        self.fail()
+
+    def fail(self, *_arguments: object) -> None:
+        if self.times > 0:
+            self.times -= 1
+            raise ZeroDivisionError("of a bug")
+
+
+def test_what_cannot_be_published_costs_nothing_else(node: ControllerNode) -> None:
+    clock = Time(node)
+    node._odometry = node._diagnostics = node._states = Failing()
+    clock.run(1.5)
+    assert node.mode is Mode.READY
+    assert len(node.link.sent) == 150
+
+
+def test_a_control_step_that_fails_sends_nothing_and_the_next_one_goes_on(
+    node: ControllerNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.control_step()
+    with monkeypatch.context() as patch:
+        patch.setattr(node._pilot, "step", Failing().fail)
+        node.request(Request.EMERGENCY)
+        node.control_step()
+        assert len(node.link.sent) == 1
+    node.control_step()
+    assert node.mode is Mode.ESTOP
+
+
+def test_a_message_that_fails_is_followed_by_the_next(node: ControllerNode) -> None:
+    failing, handled = Failing(times=2), []
+
+    class Executor:
+        def spin_once(self, timeout_sec: float) -> None:
+            failing.fail()
+            handled.append(timeout_sec)
+            time.sleep(timeout_sec)
+
+    due = time.monotonic() + 0.05
+    controller_node._listen(node, Executor(), due)
+    assert len(handled) > 0
+    assert time.monotonic() >= due
+    failing.times = inf
+    controller_node._listen(node, Executor(), time.monotonic() - 1.0)
+
+
+def test_an_interrupt_ends_a_flight_whose_steps_fail_once_the_link_has_stopped_the_motors(
+    node: ControllerNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node._pilot.state = in_the_air(0.0, np.array([0.0, 0.0, 1.0]))
+    failures = iter(range(20))
+
+    def fail(*_arguments: object) -> None:
+        node.link.stopped = next(failures) >= 10
+        raise ZeroDivisionError("of a bug")
+
+    monkeypatch.setattr(node._pilot, "step", fail)
+    assert controller_node._fly(node, SimpleNamespace(count=1)) == 1
+    assert next(failures) == 11
+    gc.unfreeze()

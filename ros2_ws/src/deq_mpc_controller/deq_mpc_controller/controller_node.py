@@ -114,21 +114,29 @@ class ControllerNode(Node):
         self._emergency_services.close()
         super().destroy_node()
 
+    @property
+    def flies(self) -> bool:
+        """Whether the vehicle is in the air, as far as it can be told; not once its motors have been stopped."""
+        stopped = self._emergency.is_set() or self.link.status().stopped
+        return self.mode in flight.IN_FLIGHT and not stopped
+
     def request(self, request: Request) -> None:
         """Hand a request to the next control step."""
         self._requests.add(request)
 
     def control_step(self) -> None:
-        """Read, decide, send; then publish."""
+        """Read, decide, send; then publish.
+
+        One that raises sends nothing. If the next ones raise, too, the link levels the vehicle out, lets it sink, and
+        stops its motors, which ends the flight. Publishing that fails ends nothing.
+        """
         began = self._thread_clock.now()
-        step = self._pilot.step(
-            self._flight_clock.now(),
-            self._world,
-            self.link.status(),
-            frozenset(self._requests | ({Request.EMERGENCY} if self._emergency.is_set() else set())),
-            self._statistics.late,
-            self._manoeuvre,
-        )
+        try:
+            step = self._decide()
+        except Exception as error:  # noqa: BLE001 - of whatever bug, the link has to go on sending
+            text = f"a control step failed ({type(error).__name__}: {error})"
+            self.get_logger().error(text, throttle_duration_sec=_WARN_PERIOD)
+            return
         self.link.send(step.setpoint)
         self._step = step
         if step.policy_error:
@@ -139,8 +147,22 @@ class ControllerNode(Node):
         policy_seconds = step.policy_seconds if step.source is Source.POLICY else None
         in_flight = step.state.mode in flight.IN_FLIGHT
         self._statistics.add_step(began, self._thread_clock.now(), in_flight, policy_seconds)
-        self._publish(step)
+        try:
+            self._publish(step)
+        except Exception as error:  # noqa: BLE001 - nothing that is published is worth a vehicle
+            text = f"publishing failed ({type(error).__name__}: {error})"
+            self.get_logger().error(text, throttle_duration_sec=_WARN_PERIOD)
         self._count += 1
+
+    def _decide(self) -> Step:
+        return self._pilot.step(
+            self._flight_clock.now(),
+            self._world,
+            self.link.status(),
+            frozenset(self._requests | ({Request.EMERGENCY} if self._emergency.is_set() else set())),
+            self._statistics.late,
+            self._manoeuvre,
+        )
 
     def _subscribe(self) -> None:
         robot = self._robot
@@ -327,6 +349,19 @@ class ControllerNode(Node):
         self._diagnostics.publish(ros_messages.diagnostics_message(t, name, level, text, values))
 
 
+def _listen(node: ControllerNode, executor: Any, due: float) -> None:
+    """Take messages until ``due`` (of ``time.monotonic``); one whose callback raises costs itself, not the flight."""
+    while True:
+        try:
+            spin_until(executor, due)
+            return
+        except Exception as error:  # noqa: BLE001 - see above
+            text = f"a message failed ({type(error).__name__}: {error})"
+            node.get_logger().error(text, throttle_duration_sec=_WARN_PERIOD)
+        if time.monotonic() >= due:
+            return
+
+
 def _fly(node: ControllerNode, interrupts: Interrupts) -> int:
     """Control steps at the node's rate until interrupted; in the air an interrupt means: land. The exit status."""
     executor = low_latency_executor()
@@ -334,14 +369,14 @@ def _fly(node: ControllerNode, interrupts: Interrupts) -> int:
     gc.collect()
     gc.freeze()  # the collector's pauses grow with what it has to look at
     due = time.monotonic()
-    while not (interrupts.count and node.mode not in flight.IN_FLIGHT):
-        spin_until(executor, due)
+    while not (interrupts.count and not node.flies):
+        _listen(node, executor, due)
         if interrupts.count:
             node.interrupted = True
             node.request(Request.LAND)
         node.control_step()
         due = max(due + node.period, time.monotonic())
-    return 1 if node.mode in flight.FINAL else 0
+    return 1 if node.mode in flight.FINAL | flight.IN_FLIGHT else 0
 
 
 def _run(node: ControllerNode, interrupts: Interrupts) -> int:
@@ -350,7 +385,7 @@ def _run(node: ControllerNode, interrupts: Interrupts) -> int:
     try:
         return _fly(node, interrupts)
     finally:
-        if node.mode not in flight.IN_FLIGHT:
+        if not node.flies:
             node.link.send(OFF)
             node.link.close()
 
