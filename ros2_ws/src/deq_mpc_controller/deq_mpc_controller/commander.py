@@ -217,7 +217,7 @@ class Commander:
         """Level, sinking at a constant speed as far as the prediction knows it; slightly below hover without one."""
         gravity = cf.attitude_models().gravity
         if estimate is None:
-            return Command(0.0, 0.0, 0.0, 0.9 * hover_thrust)
+            return Command(0.0, 0.0, 0.0, self._config.link.level_thrust * hover_thrust)
         params = estimate.model_params()
         up = _LEVEL_GAIN * (-self._config.flight.descend_speed - estimate.x[5])
         force = params[0] * min(max(up, -0.4 * gravity), 0.2 * gravity)
