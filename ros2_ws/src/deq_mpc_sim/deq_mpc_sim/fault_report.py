@@ -43,7 +43,9 @@ vehicle has flown any of this.
 - *said*: what /diagnostics says; of a controller that cannot speak, what the vehicle shows.
 - *end*: on the ground; inside the fence, {low} to {high} m; motors off, for {REST:g} s and more.
 - *touch-down*: up to {SOFT:g} m/s it is a landing. One without a fault drops its last 4 cm.
-- *LAND blind*: without a position, or without a controller that answers: level, sinking.
+- *LAND blind*: without a position, or without a policy that answers: level, sinking.
+- Left out is what nobody can hold: a steady wind above 0.15 N, say, against which the largest tilt is too small,
+  carries the vehicle out of any fence.
 
 | fault | phase | flight states | said | time [s] | end | touch-down [m/s] | good |
 |---|---|---|---|---|---|---|---|
