@@ -186,6 +186,7 @@ def test_services(watcher: Watcher, nodes: Nodes) -> None:
     wait_for(watcher, nodes, refused.done)
     assert not refused.result().success
     assert refused.result().message.endswith("arm it first")
+    wait_for(watcher, nodes, watcher.emergency.service_is_ready)
     stopped = watcher.emergency.call_async(Empty.Request())
     wait_for(watcher, nodes, stopped.done)
     wait_for(watcher, nodes, lambda: watcher.states[-1] == "ESTOP")
