@@ -55,6 +55,7 @@ class ObstacleNode(Node):
         self.collisions = 0
         self._inside = False
         self._markers_due = 0.0
+        self._warm_up()
         self._clouds = self.create_publisher(PointCloud2, "/obstacles", LATCHED)
         self._goals = self.create_publisher(PoseStamped, f"/{robot}/goal", LATCHED)
         self._starts = self.create_publisher(PoseStamped, f"/{robot}/start", LATCHED)
@@ -67,6 +68,11 @@ class ObstacleNode(Node):
         self._starts.publish(ros_messages.pose_message(now, self._frame, self.scene.start))
         start, goal = (" ".join(f"{value:.2f}" for value in place) for place in (self.scene.start, self.scene.goal))
         self.get_logger().info(f"the scene's start is at x y z = {start} m, its goal at {goal} m")
+
+    def _warm_up(self) -> None:
+        """Read the machine code from the disk, half a second, now rather than when the flight to the goal begins."""
+        advance_adversarial(self.scene, self._obstacles, np.zeros(3), np.zeros(3), MOVING_PERIOD)
+        positions(self.scene, MOVING_PERIOD)
 
     def tick(self) -> None:
         """Move the obstacles to the present and publish them."""
