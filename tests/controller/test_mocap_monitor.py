@@ -15,11 +15,11 @@ def feed(monitor: MocapMonitor, begin: float, end: float, gate: Gate = Gate.ACCE
 
 
 def test_nothing_before_the_first_pose() -> None:
-    assert MocapMonitor().report(1.0) == MocapReport(0.0, 0.0, inf, 0.0)
+    assert MocapMonitor(0.1).report(1.0) == MocapReport(0.0, 0.0, inf, 0.0)
 
 
 def test_a_steady_stream() -> None:
-    monitor = MocapMonitor()
+    monitor = MocapMonitor(0.1)
     feed(monitor, 0.0, 2.0)
     report = monitor.report(2.0)
     assert report.seen_for == pytest.approx(2.0)
@@ -29,7 +29,7 @@ def test_a_steady_stream() -> None:
 
 
 def test_a_gap_begins_the_time_anew_and_silence_ends_it() -> None:
-    monitor = MocapMonitor()
+    monitor = MocapMonitor(0.1)
     feed(monitor, 0.0, 1.0)
     feed(monitor, 1.5, 2.0)
     assert monitor.report(2.0).seen_for == pytest.approx(0.5)
@@ -38,7 +38,7 @@ def test_a_gap_begins_the_time_anew_and_silence_ends_it() -> None:
 
 
 def test_refused_poses_count_once_there_are_enough_but_doubles_do_not() -> None:
-    monitor = MocapMonitor()
+    monitor = MocapMonitor(0.1)
     feed(monitor, 0.0, 0.05, Gate.JUMP)
     assert monitor.report(0.05).rejects == 0.0
     feed(monitor, 0.05, 0.5)
@@ -50,13 +50,13 @@ def test_refused_poses_count_once_there_are_enough_but_doubles_do_not() -> None:
 
 
 def test_the_shortest_latency_shows_a_clock_that_is_behind() -> None:
-    monitor = MocapMonitor()
+    monitor = MocapMonitor(0.1)
     feed(monitor, 0.0, 1.0, latency=0.3)
     assert monitor.report(1.0).latency == pytest.approx(0.3)
 
 
 def test_memory_is_bounded_at_any_rate() -> None:
-    monitor = MocapMonitor()
+    monitor = MocapMonitor(0.1)
     for _ in range(10_000):
         monitor.add(0.0, 0.0, Gate.ACCEPTED)
     assert monitor.report(0.0).rate == 2000.0

@@ -27,12 +27,8 @@ from deq_mpc_core.solver.solution import Status
 
 Array = NDArray[np.float64]
 
-_LEVEL_GAIN = 4.0
-"""Blind descent: vertical acceleration per error of the vertical speed [1/s]."""
 _AVOIDING = frozenset({Source.POLICY, Source.HOLD})
 """Who keeps off obstacles."""
-_FLOOR_MARGIN = 0.5
-"""How far below the take-off height the fence of take-off and landing reaches [m]."""
 
 
 @dataclass(frozen=True)
@@ -210,17 +206,17 @@ class Commander:
         """The safety fence, open to below the floor: what take-off and landing may use."""
         fence = np.array([self._config.safety.fence_low, self._config.safety.fence_high])
         if home is not None:
-            fence[0, 2] = home[2] - _FLOOR_MARGIN
+            fence[0, 2] = home[2] - self._config.flight.floor_margin
         return fence
 
     def _descend(self, estimate: Estimate | None, hover_thrust: float) -> Command:
         """Level, sinking at a constant speed as far as the prediction knows it; slightly below hover without one."""
-        gravity = cf.attitude_models().gravity
+        gravity, flight = cf.attitude_models().gravity, self._config.flight
         if estimate is None:
             return Command(0.0, 0.0, 0.0, self._config.link.level_thrust * hover_thrust)
         params = estimate.model_params()
-        up = _LEVEL_GAIN * (-self._config.flight.descend_speed - estimate.x[5])
-        force = params[0] * min(max(up, -0.4 * gravity), 0.2 * gravity)
+        up = flight.descend_gain * (-flight.descend_speed - estimate.x[5])
+        force = params[0] * min(max(up, -flight.descend_less * gravity), flight.descend_more * gravity)
         return Command(0.0, 0.0, 0.0, cf.hover_thrust(params) + force)
 
     def _planned(self, source: Source) -> tuple[Command, ...]:

@@ -14,6 +14,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from deq_mpc_controller.flight_config import FlightConfig
 from deq_mpc_controller.manoeuvres import (
     Manoeuvre,
     climbing_point,
@@ -23,38 +24,12 @@ from deq_mpc_controller.manoeuvres import (
     sinking_point,
 )
 from deq_mpc_controller.safety import Action
-from deq_mpc_controller.units import Metre, Second, Speed
-from deq_mpc_core.config import Config
 
 Array = NDArray[np.float64]
 
 
 FELL = "it fell; look for damage"
 """Failure of a flight that ended faster than a landing."""
-
-
-class FlightConfig(Config):
-    """``flight`` in ``config/controller.yaml``."""
-
-    arm_time: Second
-    takeoff_height: Metre
-    takeoff_speed: Speed
-    lift_off_height: Metre
-    lift_off_time: Second
-    takeoff_time: Second
-    start_radius: Metre
-    arrive_distance: Metre
-    arrive_speed: Speed
-    settle_time: Second
-    fly_time: Second
-    land_speed: Speed
-    land_depth: Metre
-    touch_down_height: Metre
-    touch_down_speed: Speed
-    land_time: Second
-    drop_height: Metre
-    land_time_max: Second
-    descend_speed: Speed
 
 
 class Mode(Enum):
@@ -269,9 +244,9 @@ def _take_off(state: FlightState, inputs: FlightInputs, config: FlightConfig, wi
     """Begin the take-off from where the vehicle is."""
     assert inputs.pos is not None
     home = inputs.pos.copy()
-    anchor = hover_point(home, inputs.start, wish.height, config.takeoff_height, config.start_radius)
+    anchor = hover_point(home, inputs.start, wish.height, config)
     anchor = np.clip(anchor, *inputs.box)
-    speed, extra = pace(anchor[2] - home[2], wish.duration, config.takeoff_speed)
+    speed, extra = pace(anchor[2] - home[2], wish.duration, config.takeoff_speed, config.slowest)
     return _enter(state, Mode.TAKEOFF, inputs, home=home, anchor=anchor, speed=speed, extra_time=extra, airborne=False)
 
 
@@ -301,7 +276,7 @@ def _fly(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> Flig
     if Request.GO_TO in inputs.requests:
         state = replace(state, holding=False)
     elif Request.HOLD in inputs.requests:
-        state = replace(state, holding=True, anchor=_resting_point(state, inputs))
+        state = replace(state, holding=True, anchor=_resting_point(state, inputs, config))
     if not inputs.auto:
         return state
     if inputs.t - state.since > config.fly_time:
@@ -380,22 +355,23 @@ def _land(
 ) -> FlightState:
     """Begin the landing where the vehicle will have come to rest; only one that somebody asked for takes its time."""
     assert state.home is not None
-    anchor = _resting_point(state, inputs)
+    anchor = _resting_point(state, inputs, config)
     drop = 0.0 if anchor is None else anchor[2] - state.home[2]
     asked_for = Request.LAND in inputs.requests and inputs.action < Action.LAND
-    speed, extra = pace(drop, inputs.manoeuvre.duration if asked_for else 0.0, config.land_speed)
+    duration = inputs.manoeuvre.duration if asked_for else 0.0
+    speed, extra = pace(drop, duration, config.land_speed, config.slowest)
     begun = _enter(state, Mode.LAND, inputs, anchor=anchor, speed=speed, extra_time=extra, failure=failure)
     return replace(begun, blind=blind)
 
 
-def _resting_point(state: FlightState, inputs: FlightInputs) -> Array | None:
+def _resting_point(state: FlightState, inputs: FlightInputs, config: FlightConfig) -> Array | None:
     """Where the vehicle comes to rest if it begins to brake now, or the nearest point inside the box.
 
     The last anchor where that is not known.
     """
     if inputs.pos is None or inputs.vel is None:
         return state.anchor
-    point: Array = np.clip(resting_point(inputs.pos, inputs.vel), *inputs.box)
+    point: Array = np.clip(resting_point(inputs.pos, inputs.vel, config.stopping_time), *inputs.box)
     return point
 
 

@@ -7,14 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from deq_mpc_controller.flight_config import FlightConfig
 
-_STOPPING_TIME = 0.4
-"""A vehicle that is told to land comes to rest about this times its velocity ahead [s]."""
-_SLOWEST = 0.1
-"""Slowest climb and descent that can be asked for [m/s]."""
-_LOWEST_HOVER = 0.3
-"""Lowest hover above the take-off spot that can be asked for [m]."""
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -30,43 +25,42 @@ class Manoeuvre:
     duration: float = 0.0
 
 
-def pace(way: float, duration: float, fastest: float) -> tuple[float, float]:
+def pace(way: float, duration: float, fastest: float, slowest: float) -> tuple[float, float]:
     """Speed [m/s] that covers ``way`` [m] in no less than ``duration`` [s], and the time that this adds [s]."""
     if not duration > 0.0 or not way > 0.0:
         return fastest, 0.0
-    speed = min(max(way / duration, _SLOWEST), fastest)
+    speed = min(max(way / duration, slowest), fastest)
     return speed, way / speed - way / fastest
 
 
-def longest_landing(height: float, limit: float) -> float:
+def longest_landing(height: float, config: FlightConfig) -> float:
     """Longest time [s] from the request to land to the ground, from ``height`` [m].
 
-    That is as slowly as can be asked for, up to the ``limit`` [s] on landings, and once more as long if safety orders
-    a landing then: it begins anew.
+    That is as slowly as can be asked for, up to the limit on landings, and once more as long if safety orders a landing
+    then: it begins anew.
     """
-    return height / _SLOWEST + 2.0 * limit
+    return height / config.slowest + 2.0 * config.land_time_max
 
 
-def hover_point(pos: Array, start: Array | None, height: float | None, usual: float, radius: float) -> Array:
+def hover_point(pos: Array, start: Array | None, height: float | None, config: FlightConfig) -> Array:
     """Where a take-off from ``pos`` (3,) ends.
 
     Args:
         pos: (3,) of the vehicle [m].
-        start: (3,) where the flight to the goal begins [m]; it counts within ``radius`` [m] of ``pos``.
+        start: (3,) where the flight to the goal begins [m]; it counts if it is near ``pos``.
         height: that was asked for, straight up [m]; None: none was.
-        usual: height above ``pos`` where nothing else is said [m].
-        radius: see ``start``.
+        config: the usual height, and how near.
     """
     if height is not None:
-        return np.array([pos[0], pos[1], max(height, pos[2] + _LOWEST_HOVER)])
-    if start is not None and float(np.linalg.norm(start[:2] - pos[:2])) <= radius:
+        return np.array([pos[0], pos[1], max(height, pos[2] + config.lowest_hover)])
+    if start is not None and float(np.linalg.norm(start[:2] - pos[:2])) <= config.start_radius:
         return start.copy()
-    return pos + np.array([0.0, 0.0, usual])
+    return pos + np.array([0.0, 0.0, config.takeoff_height])
 
 
-def resting_point(pos: Array, vel: Array) -> Array:
+def resting_point(pos: Array, vel: Array, stopping_time: float) -> Array:
     """Where (3,) a vehicle comes to rest if it begins to brake now, at its present height."""
-    point: Array = pos + _STOPPING_TIME * vel * np.array([1.0, 1.0, 0.0])
+    point: Array = pos + stopping_time * vel * np.array([1.0, 1.0, 0.0])
     return point
 
 

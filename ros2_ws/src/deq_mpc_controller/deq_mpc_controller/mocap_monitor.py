@@ -10,7 +10,6 @@ from deq_mpc_controller.estimate import Gate
 
 WINDOW = 1.0
 """Of rate, latency and refusals [s]."""
-_GAP = 0.1  # s: a longer pause begins the time anew in which it is seen
 _FEWEST = 10
 """Poses of the window from which on a share of them says something."""
 
@@ -35,7 +34,9 @@ class MocapReport:
 class MocapMonitor:
     """Takes note of every pose; constant time and bounded memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, gap: float) -> None:
+        """A monitor of no poses yet; a pause longer than ``gap`` [s] begins the time anew in which they are seen."""
+        self._gap = gap
         self._poses: deque[tuple[float, float, bool]] = deque(maxlen=2000)
         self._usable = 0
         self._since = inf
@@ -51,7 +52,7 @@ class MocapMonitor:
         self._poses.append((received, received - stamp, usable))
         self._usable += usable
         if usable:
-            if not received - self._last <= _GAP:
+            if not received - self._last <= self._gap:
                 self._since = received
             self._last = received
 
@@ -60,7 +61,7 @@ class MocapMonitor:
         while self._poses and self._poses[0][0] < now - WINDOW:
             self._usable -= self._poses.popleft()[2]
         count = len(self._poses)
-        if now - self._last > _GAP:
+        if now - self._last > self._gap:
             self._since = inf
         return MocapReport(
             seen_for=max(now - self._since, 0.0),

@@ -30,9 +30,6 @@ from deq_mpc_core.policy.interface import Policy, PolicyInfo
 
 Array = NDArray[np.float64]
 
-_CLOCK_STEP = 1.0
-"""A pose so much older than the last one is not late: the clock of the motion capture was set [s]."""
-
 
 @dataclass(frozen=True)
 class Step:
@@ -101,7 +98,7 @@ class Pilot:
         self._place = place
         margin = np.full(3, config.filter.fence_margin)
         self._box = np.array([config.safety.fence_low + margin, config.safety.fence_high - margin])
-        self._mocap = MocapMonitor()
+        self._mocap = MocapMonitor(config.safety.pose_warn)
         self._response = AttitudeReference()
         self._thrust = hover_thrust.ThrustFactor()
         self._memory = safety.Memory()
@@ -119,7 +116,8 @@ class Pilot:
         self._catch_up(received)
         before = self.estimator.stamp
         gate = self.estimator.add_pose(stamp, pos, quat, received)
-        set_back = gate is Gate.OUT_OF_ORDER and before is not None and stamp < before - _CLOCK_STEP
+        # A pose so much older than the last one is not late: the clock of the motion capture was set.
+        set_back = gate is Gate.OUT_OF_ORDER and before is not None and stamp < before - self._config.safety.pose_stop
         if (gate is Gate.JUMP or set_back) and self.state.mode in (Mode.IDLE, Mode.READY):
             self.estimator.reset()
             gate = self.estimator.add_pose(stamp, pos, quat, received)

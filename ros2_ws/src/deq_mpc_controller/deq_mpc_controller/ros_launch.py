@@ -105,7 +105,7 @@ def landing_patience() -> float:
     """How long [s] an interrupted controller has before it is ended: a vehicle in the air falls without it."""
     config = controller_config()
     height = config.safety.fence_high[2] + config.safety.fence_stop - config.safety.fence_low[2]
-    return longest_landing(height, config.flight.land_time_max) + LANDED_MARGIN_S
+    return longest_landing(height, config.flight) + LANDED_MARGIN_S
 
 
 def node_command(node: Node, folder: Path) -> list[str]:

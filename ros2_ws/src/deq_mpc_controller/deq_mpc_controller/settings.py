@@ -6,7 +6,7 @@ from functools import cache
 
 from deq_mpc_controller.command_filter import FilterConfig
 from deq_mpc_controller.estimate import EstimatorConfig
-from deq_mpc_controller.flight import FlightConfig
+from deq_mpc_controller.flight_config import FlightConfig
 from deq_mpc_controller.hover_thrust import HoverThrustConfig
 from deq_mpc_controller.preflight import PreflightConfig
 from deq_mpc_controller.safety import SafetyConfig
