@@ -203,6 +203,16 @@ def _process_cases() -> Iterator[FaultCase]:
     ):
         name = f"paused for {seconds:g} s" if seconds < inf else "killed"
         yield FaultCase(f"controller: {name}", mishaps.paused(seconds), good)
+    yield FaultCase(
+        "controller: its steps raise for 0.3 s",
+        lambda t: Mishap(raising=Span(t, t + 0.3)),
+        warns(Reason.DEADLINE, 0.3, "the link follows the plan for 0.2 s, then levels"),
+    )
+    yield FaultCase(
+        "controller: its steps raise",
+        lambda t: Mishap(raising=Span(t)),
+        comes_down(silence, stops, MOTORS_STOP),
+    )
     lost = comes_down(_LINK.stall_time, _FIRMWARE, Reason.LOST.value)
     yield FaultCase("controller: its sending thread hangs", lambda t: Mishap(unserved=Span(t)), lost)
     yield FaultCase("controller: sending ends in errors", lambda t: Mishap(unsent=Span(t)), lost)

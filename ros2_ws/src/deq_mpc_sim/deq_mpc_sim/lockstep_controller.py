@@ -94,9 +94,15 @@ class LockstepController:
         """Whether the control thread takes messages, and a control step is due."""
         return self._setpoint is None and t >= self._due - _ROUNDING
 
-    def control(self, t: float) -> Step:
-        """One control step, begun at ``t`` [s]; its setpoint is ready when the policy has had its time."""
+    def control(self, t: float) -> Step | None:
+        """One control step, begun at ``t`` [s]; its setpoint is ready when the policy has had its time.
+
+        None: it raised, and the next one goes on.
+        """
         self.vehicle = self.link.status()
+        if t in self._mishap.raising:
+            self._due = t + CONTROL_PERIOD
+            return None
         step = self._pilot.step(
             self._clock.now(), self._surroundings, self.vehicle, self._requests, self._statistics.late
         )

@@ -50,6 +50,7 @@ class Mishap:
         policy, hover_policy: who flies to the goal, and who takes off and lands, instead of those given.
         slow: when a step of the policy takes ``policy_seconds`` [s].
         stuck: when the control step does not end, while the link goes on; paused: when nothing of the process runs.
+        raising: when a control step raises an error, and so sends nothing.
         unserved: when the thread that sends hangs; unsent: when what it sends ends in an error.
         system_clock, mocap_clock: by how much the clocks are wrong at a time [s].
         link_lost: when the controller's side gives the link up [s].
@@ -65,6 +66,7 @@ class Mishap:
     policy_seconds: float = 0.0
     stuck: Span = Span()
     paused: Span = Span()
+    raising: Span = Span()
     unserved: Span = Span()
     unsent: Span = Span()
     system_clock: Callable[[float], float] = lambda t: 0.0

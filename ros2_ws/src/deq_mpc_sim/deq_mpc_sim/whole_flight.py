@@ -182,8 +182,9 @@ class WholeFlight:
         if controller.is_idle(t):
             self._hand_over(t)
             step = controller.control(t)
-            self._log.add_step(step, controller.vehicle.fault, self._crazyflie.truth.pos)
-            if step.state.mode is Mode.FLY and self._moving_since is None:
+            if step is not None:
+                self._log.add_step(step, controller.vehicle.fault, self._crazyflie.truth.pos)
+            if controller.mode is Mode.FLY and self._moving_since is None:
                 self._moving_since = t
         controller.serve(t)
 
