@@ -77,6 +77,10 @@ def test_a_refusal_is_said(controller: FakeController) -> None:
             "the controller knows no 'fry'; "
             "ask for one of arm, disarm, takeoff, notify_setpoints_stop, land, emergency",
         ),
+        (
+            ("arm", "--robot", "9"),
+            "'9' is no name of a robot; use letters, digits and underscores, not beginning with a digit, as cf231",
+        ),
         (("land", "--timeout", "0.1"), "nobody offers /cf/land; start the controller, or name its robot with --robot"),
     ],
 )

@@ -7,7 +7,8 @@ before a node starts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from deq_mpc_controller.conversions import CRAZYSWARM2_SERVERS, load_thrust_map
 from deq_mpc_controller.crazyflies_yaml import SIMULATED_FIRMWARE, SIMULATED_PLATFORM, choose_vehicle
 from deq_mpc_controller.launch_file import Node
+from deq_mpc_controller.robot_name import check_robot_name
 from deq_mpc_controller.settings import controller_config
 from deq_mpc_core.errors import UserError
 
@@ -34,6 +36,7 @@ class Parameter:
         description: one line, with the unit.
         low, high: bounds of a number, inclusive.
         choices: of a text; empty: any.
+        read: of a text that has a form of its own; raises a UserError for one that has not.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Parameter:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    read: Callable[[str], object] | None = None
 
     @property
     def type_name(self) -> str:
@@ -59,17 +63,20 @@ class Parameter:
         return f"{low}..{high}"
 
     def check(self, value: Value) -> None:
-        """Refuse a value, of the parameter's type, that is out of bounds or not among the choices.
+        """Refuse a value, of the parameter's type, that is out of bounds, not finite, no choice, or not of its form.
 
         Raises:
-            UserError: naming parameter, value and what would do.
+            UserError: naming value and what would do.
         """
         low = float("-inf") if self.low is None else self.low
         high = float("inf") if self.high is None else self.high
         if self.choices and value not in self.choices:
             raise UserError(f"parameter {self.name!r} is {value!r}; choose one of {self.range_text}")
-        if isinstance(value, (int, float)) and not low <= value <= high:
-            raise UserError(f"parameter {self.name!r} is {value}; choose {self.type_name} {self.range_text}")
+        if isinstance(value, (int, float)) and not (low <= value <= high and math.isfinite(value)):
+            wanted = f"{self.type_name} {self.range_text}".strip()
+            raise UserError(f"parameter {self.name!r} is {value}; choose {wanted}")
+        if self.read is not None and isinstance(value, str):
+            self.read(value)
 
 
 def node_tables() -> dict[str, tuple[Parameter, ...]]:
@@ -126,6 +133,8 @@ def markdown_table(parameters: Sequence[Parameter]) -> str:
 
 _LINK = controller_config().link
 
+ROBOT = Parameter("robot", "cf", "name of the robot: prefix of its topics and services", read=check_robot_name)
+
 VEHICLE = (
     Parameter("platform", "", f"platform in config/thrust_maps.yaml; empty: {SIMULATED_PLATFORM} if it is simulated"),
     Parameter("firmware", "", f"its release, of a generation in that file; empty: {SIMULATED_FIRMWARE} if simulated"),
@@ -134,7 +143,7 @@ VEHICLE = (
 """What is flown, real or simulated."""
 
 CONTROLLER_NODE = (
-    Parameter("robot", "cf", "name of the robot: prefix of its topics and services"),
+    ROBOT,
     Parameter(
         "backend", "cflib", "who carries the setpoints: cflib, or a running Crazyswarm2 server", choices=BACKENDS
     ),

@@ -7,6 +7,7 @@ from typing import Any
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 
+from deq_mpc_controller.robot_name import check_robot_name
 from deq_mpc_controller.ros_services import service_types
 from deq_mpc_core.errors import UserError
 
@@ -28,10 +29,11 @@ def call(what: str, robot: str, timeout: float) -> str | None:
     """Ask the controller of ``robot`` for one of `REQUESTS`; gives its reason if it refuses.
 
     Raises:
-        UserError: if the request is unknown, or no controller answers within ``timeout`` [s].
+        UserError: if the request is unknown, the robot's name none, or no controller answers within ``timeout`` [s].
     """
     if what not in REQUESTS:
         raise UserError(f"the controller knows no {what!r}; ask for one of {', '.join(REQUESTS)}")
+    check_robot_name(robot)
     name, kind, request = make_request(what)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("deq_mpc_call")

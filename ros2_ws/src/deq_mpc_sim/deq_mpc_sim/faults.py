@@ -61,6 +61,7 @@ class Direction(Enum):
 
 
 _LINK = frozenset((FaultKind.LOSS, FaultKind.DELAY, FaultKind.REORDER, FaultKind.MUTE))
+_MOMENTARY = frozenset((FaultKind.REBOOT, FaultKind.LOCKED, FaultKind.KNOCK))
 _DEFAULTS = {
     FaultKind.LOW_BATTERY: 3.3,
     FaultKind.DEAD_MOTOR: 1.0,
@@ -132,12 +133,17 @@ def parse_fault(text: str) -> Fault:
         raise UserError(f"{text!r} is no fault; write KIND[:VALUE]@[takeoff+]ONSET[/DURATION], KIND one of {known}")
     kind = kinds[match["kind"]]
     value = _value(text, kind, match["value"])
+    if match["duration"] and kind in _MOMENTARY:
+        raise UserError(f"{text!r}: {kind.value} happens at its onset alone; leave /{match['duration']} out")
+    duration = _seconds(text, match["duration"]) if match["duration"] else math.inf
+    if duration == 0.0:
+        raise UserError(f"{text!r} lasts 0 s and so never happens; give a longer duration, or none")
     if match["direction"] and kind not in _LINK:
         raise UserError(f"{text!r}: a {kind.value} has no direction; leave .{match['direction']} out")
     return Fault(
         kind,
         _seconds(text, match["onset"]),
-        _seconds(text, match["duration"]) if match["duration"] else math.inf,
+        duration,
         value,
         Direction(match["direction"]) if match["direction"] else None,
         match["takeoff"] is not None,
@@ -147,6 +153,11 @@ def parse_fault(text: str) -> Fault:
 def parse_faults(texts: Iterable[str]) -> tuple[Fault, ...]:
     """The faults that ``texts`` write."""
     return tuple(parse_fault(text) for text in texts)
+
+
+def read_faults(text: str) -> tuple[Fault, ...]:
+    """The faults that one text writes, separated by blanks."""
+    return parse_faults(text.split())
 
 
 def worst(faults: Sequence[Fault], kind: FaultKind) -> float:
@@ -165,7 +176,9 @@ def _value(text: str, kind: FaultKind, written: str | None) -> float:
         return _DEFAULTS[kind]
     low, high = _RANGES[kind]
     value = _number(written)
-    if value is None or not low <= value <= high or (kind is FaultKind.DEAD_MOTOR and value % 1.0):
+    if kind is FaultKind.DEAD_MOTOR and value is not None and value % 1.0:
+        raise UserError(f"{text!r}: motors are numbered 1, 2, 3 and 4; give one of them")
+    if value is None or not low <= value <= high:
         raise UserError(f"{text!r}: the value of {kind.value} lies between {low:g} and {high:g}; give such a one")
     return value
 

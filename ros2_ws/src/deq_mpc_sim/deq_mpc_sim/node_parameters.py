@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import get_args
 
-from deq_mpc_controller.node_parameters import VEHICLE, Parameter
+from deq_mpc_controller.node_parameters import ROBOT, VEHICLE, Parameter
+from deq_mpc_controller.robot_name import check_robot_name
+from deq_mpc_sim.faults import read_faults
 from deq_mpc_sim.parameters import plant_config, world_config
 from deq_mpc_sim.scenes import Kind, Motion
 from deq_mpc_sim.toc import TocSize
 
 _MOCAP = world_config().mocap
 
-_ROBOT = Parameter("robot", "cf", "name of the robot: prefix of its topics")
+_ROBOT = Parameter("robot", "cf", "name of the robot: prefix of its topics", read=check_robot_name)
 _VIRTUAL_SCENE = Parameter(
     "virtual_scene", True, "whether there is a scene; if not, obstacles and goal are what somebody else publishes"
 )
@@ -37,7 +39,12 @@ WORLD_NODE = (
     _VIRTUAL_SCENE,
     Parameter("battery", plant_config().battery.capacity, "capacity of the battery [A s]", low=1.0),
     Parameter("toc", "small", "log variables and parameters of the Crazyflie", choices=get_args(TocSize)),
-    Parameter("faults", "", "faults of the Crazyflie, as --fault of deq-mpc virtual-crazyflie, separated by blanks"),
+    Parameter(
+        "faults",
+        "",
+        "faults of the Crazyflie, as --fault of deq-mpc virtual-crazyflie, separated by blanks",
+        read=read_faults,
+    ),
     Parameter("disturb", True, "whether the vehicle differs from the nominal one and meets gusts"),
     Parameter("mocap_rate", _MOCAP.rate, "frames a second [Hz]", low=10.0, high=500.0),
     Parameter("position_noise", _MOCAP.position_noise, "standard deviation [m]", low=0.0, high=1.0),
@@ -67,7 +74,7 @@ RECORDER_NODE = (
 """Parameters of the recorder node."""
 
 TOUR_NODE = (
-    Parameter("robot", "cf", "name of the robot: prefix of its topics and services"),
+    ROBOT,
     Parameter("world_frame", "world", "frame of the goals"),
     Parameter("minutes", 10.0, "how long the policy flies [min]", low=0.1, high=1000.0),
     Parameter("start_timeout", 180.0, "a flight that has not begun by then is given up [s]", low=1.0),

@@ -27,7 +27,7 @@ from deq_mpc_controller.ros_messages import LATEST, STATES
 from deq_mpc_controller.ros_node import Interrupts, declare_parameters, low_latency_executor, run_node, spin_until
 from deq_mpc_core.errors import UserError
 from deq_mpc_core.rotations import rotate
-from deq_mpc_sim.faults import parse_faults
+from deq_mpc_sim.faults import read_faults
 from deq_mpc_sim.faulty_crazyflie import FaultyCrazyflie
 from deq_mpc_sim.gusts import GustForce
 from deq_mpc_sim.mocap import Mocap, MocapPose
@@ -66,7 +66,7 @@ class WorldNode(Node):
         host, port = parse_uri(value["uri"])
         auto_arm = bool(load_thrust_map(platform, firmware).arms_itself)
         crazyflie = VirtualCrazyflie(vehicle, auto_arm, force=gusts, toc=value["toc"])
-        faults = parse_faults(value["faults"].split())
+        faults = read_faults(value["faults"])
         self.server = UdpServer(FaultyCrazyflie(crazyflie, faults, value["seed"]) if faults else crazyflie, port, host)
         self.period = 1.0 / value["mocap_rate"]
         self._offset = value["delay"] % self.period
