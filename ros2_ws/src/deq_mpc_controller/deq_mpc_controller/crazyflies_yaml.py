@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from deq_mpc_controller.uri import check_uri
 from deq_mpc_core.config import Config, parse_config, read_yaml
@@ -46,6 +46,14 @@ class _Own(Config):
 
     platform: str | None = None
     firmware: str | None = None
+
+    @field_validator("firmware", mode="before")
+    @classmethod
+    def _no_number(cls, raw: Any) -> Any:
+        """Without quotes YAML reads a number, which 2025.1 and 2025.10 have in common."""
+        if isinstance(raw, (int, float)):
+            raise ValueError(f'{raw} is a number; write the release in quotes, as "2026.04"')
+        return raw
 
 
 class _Shared(Config):
@@ -99,7 +107,7 @@ def read_robot(path: str | Path, name: str) -> RobotEntry:
     Raises:
         UserError: if the file is none, or the robot is missing, disabled or not to be flown.
     """
-    file = parse_config(read_yaml(Path(path).expanduser()), _File, str(path))
+    file = _read(path)
     robot = _find(file, name, str(path))
     kind = file.robot_types.get(robot.type)
     if kind is None:
@@ -107,7 +115,10 @@ def read_robot(path: str | Path, name: str) -> RobotEntry:
         raise UserError(f"{path}: robot {name!r} is of the type {robot.type!r}, and robot_types has {known}; add it")
     if kind.connection == "none" or robot.uri is None:
         raise UserError(f"{path}: robot {name!r} is tracked only, or has no uri; choose one that can be connected to")
-    check_uri(robot.uri)
+    try:
+        check_uri(robot.uri)
+    except UserError as error:
+        raise UserError(f"{path}: robot {name!r}: {error}") from error
     platform = robot.deq_mpc.platform or kind.deq_mpc.platform
     if kind.big_quad and platform is None:
         raise UserError(
@@ -121,6 +132,17 @@ def read_robot(path: str | Path, name: str) -> RobotEntry:
         firmware=robot.deq_mpc.firmware or kind.deq_mpc.firmware,
         ignored=dict(_ignored_keys(file, name, robot, kind, str(path))),
     )
+
+
+def _read(path: str | Path) -> _File:
+    try:
+        expanded = Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: there is no such user's home; give the path without ~") from error
+    raw = read_yaml(expanded)
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: is no list of robots; it needs the keys robots and robot_types, as Crazyswarm2's")
+    return parse_config(raw, _File, str(path))
 
 
 def _find(file: _File, name: str, source: str) -> _Robot:
