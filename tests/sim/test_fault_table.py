@@ -305,7 +305,7 @@ def test_the_command_prints_writes_and_fails_with_a_bad_cell(monkeypatch, tmp_pa
     bad = FaultCase("bad one", lambda _: Mishap(), completes(""))
     fine = FaultCase("fine one", lambda _: Mishap(), comes_down(inf, ""))
     monkeypatch.setattr(fault_table, "all_cases", lambda: (fine, bad))
-    document = tmp_path / "faults.md"
+    document = tmp_path / "new" / "faults.md"
     assert run("--only", "fine", "--json", "--workers", "1", "--markdown", str(document)) == 0
     cells = json.loads(capsys.readouterr().out)["cells"]
     assert [(cell["phase"], cell["good"]) for cell in cells] == [("take-off", True), ("fly", True), ("land", True)]
@@ -330,7 +330,8 @@ TRACK = [
         (["--phase", "lunch"], "unknown phase"),
         (["--seed", "-1"], "out of range"),
         (["--seed", "4294967295", "--seeds", "2"], "out of range"),
-        (["--markdown", "/no/such/folder/faults.md"], "no folder"),
+        (["--markdown", "/proc/faults.md"], "/proc: cannot be written"),
+        (["--markdown", "/dev/null"], "is no regular file"),
         (["--workers", "0"], "workers"),
     ],
 )

@@ -28,6 +28,7 @@ def faults(
     """
     from dataclasses import asdict
 
+    from deq_mpc_core.outputs import check_file, write_file
     from deq_mpc_sim.campaign import SEED_LIMIT, check_workers
     from deq_mpc_sim.commands.progress import success_progress
     from deq_mpc_sim.fault_cases import Phase
@@ -41,13 +42,14 @@ def faults(
         raise UserError(f"unknown phase {phase!r}; choose one of {', '.join(one.value for one in Phase)}")
     if not 0 <= seed <= SEED_LIMIT - seeds:
         raise UserError(f"seed {seed} is out of range; choose 0 to {SEED_LIMIT - seeds}")
-    if markdown is not None and not markdown.parent.is_dir():
-        raise UserError(f"no folder {markdown.parent} to write {markdown.name} in; make it first")
+    if markdown is not None:
+        check_file(markdown)
     cases = chosen_cases(only)
     with success_progress("faults", len(cases) * len(phases) * seeds) as on_done:
         cells = fly_table(cases, phases, range(seed, seed + seeds), workers, lambda cell: on_done(cell.good))
     if markdown is not None:
-        markdown.write_text(document(cells, cases, _command(only, phase, seed, seeds)), encoding="utf-8")
+        markdown.parent.mkdir(parents=True, exist_ok=True)
+        write_file(markdown, document(cells, cases, _command(only, phase, seed, seeds)).encode())
     if as_json:
         typer.echo(json.dumps({"cells": [{**asdict(cell), "good": cell.good} for cell in cells]}))
     else:
