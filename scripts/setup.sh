@@ -93,7 +93,7 @@ build_workspace() {
 }
 
 warm_caches() {
-  say '5/5 compiling the numerical kernels'
+  say '5/5 compiling the numerical kernels: some minutes, the first time only'
   logged "$VENV/bin/python" scripts/warm_cache.py
   say 'done'
 }

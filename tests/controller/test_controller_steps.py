@@ -17,6 +17,7 @@ from deq_mpc_controller import controller_node, ros_messages
 from deq_mpc_controller.controller_node import ControllerNode
 from deq_mpc_controller.flight import Mode, Request, in_the_air
 from deq_mpc_controller.flight_clock import FlightClock
+from deq_mpc_controller.ros_services import Order
 from deq_mpc_controller.vehicle_io import Setpoint, VehicleStatus
 
 
@@ -170,3 +171,9 @@ def test_an_interrupt_ends_a_flight_whose_steps_fail_once_the_link_has_stopped_t
     assert controller_node._fly(node, SimpleNamespace(count=1)) == 1
     assert next(failures) == 11
     gc.unfreeze()
+
+
+def test_arming_before_the_first_step_is_refused_with_what_to_do(node: ControllerNode) -> None:
+    assert "try again in a second" in node.take_order(Order(Request.ARM))
+    Time(node).run(0.02)
+    assert "mocap" in node.take_order(Order(Request.ARM))

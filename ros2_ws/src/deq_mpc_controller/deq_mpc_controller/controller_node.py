@@ -248,8 +248,9 @@ class ControllerNode(Node):
             self._emergency.set()
             return ""
         refused = flight.refusal(self.mode, order.request) or self._unfit(order)
-        if refused and order.request is Request.ARM and self._step is not None:
-            refused = "; ".join((refused, *self._step.missing))
+        if refused and order.request is Request.ARM:
+            missing = ("it has only begun; try again in a second",) if self._step is None else self._step.missing
+            refused = "; ".join((refused, *missing))
         if refused:
             self.get_logger().warning(f"{order.request.value} refused: {refused}")
             return refused
